@@ -1,0 +1,38 @@
+"""Every setting of Holdfast, read once from the environment (prefix ``HOLDFAST_``) or a ``.env`` file.
+
+``.env.example`` documents each of them; a test holds the two together. Temporal's own connection is configured by
+the standard ``TEMPORAL_*`` variables, which the SDK reads itself.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the collaborators are and how much work a process takes on. Frozen: nothing changes at run time."""
+
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".holdfast"), description="Directory of the embedded stack: data, logs and its own secrets.")
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL for the program's role; unset means the embedded server."
+    )
+    migration_url: SecretStr | None = Field(
+        None, description="The same database for the role that owns the schema; only migrations use it."
+    )
+    stripe_api_key: SecretStr | None = Field(None, description="Stripe secret key; unset means the embedded sandbox.")
+    stripe_api_base: str | None = Field(None, description="Stripe's address, when it is not Stripe itself.")
+    stripe_webhook_secret: SecretStr | None = Field(None, description="Signing secret of Stripe's webhook endpoint.")
+    gateway_timeout_seconds: float = Field(10.0, gt=0, le=60, description="How long one call to the gateway may take.")
+    worker_slots: int = Field(16, ge=1, le=200, description="Money activities, threads and connections per worker.")
+    temporal_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Temporal; 0 takes a free one.")
+    temporal_ui_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Temporal UI; 0 takes a free one.")
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings of this process. Raises ``pydantic.ValidationError`` naming the variable that is wrong."""
+    return Settings()
