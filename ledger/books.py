@@ -1,0 +1,177 @@
+"""The books: the only way money moves. One command, one PostgreSQL transaction. Source: architecture.md.
+
+Two round trips in the steady state: lock and load, then write and commit. The escrow's row lock makes rivals queue,
+the command's key makes repeats harmless, and PostgreSQL refuses whatever a bug here would get wrong.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+import psycopg
+from psycopg import errors
+from sqlalchemy import Engine
+
+from ledger import charges
+from ledger.load import Connection, Loaded, load, read_escrow
+from ledger.write import Batch
+from models import deadlines
+from models.charges import Charge, ChargeOrder, ChargeResult, charge_of
+from models.commands import Command, Create, Fund, ReachDeadline
+from models.decide import decide
+from models.decision import Case, Decision, Funds
+from models.errors import ErrorCode, Refusal
+from models.escrow import Escrow
+from models.outcome import Outcome
+from models.policies import SpendPolicy
+from models.rules.creation import blank
+
+Result = TypeVar("Result")
+
+# Serialization failure, deadlock, the multixact error that PostgreSQL 18 throws under contention, and a key that a
+# rival wrote first, which the next attempt finds as a stored outcome.
+_RETRIED: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.InternalError_, errors.UniqueViolation)
+_ATTEMPTS: Final = 5
+
+
+class Books:
+    """Applies commands. ``default_spend`` is the deployment's spend policy for tenants without one of their own."""
+
+    def __init__(self, engine: Engine, default_spend: SpendPolicy | None = None) -> None:
+        self._engine = engine
+        self._default_spend = default_spend or SpendPolicy()
+
+    def apply(self, command: Command) -> Outcome:
+        """Decide a command and write everything that follows, once.
+
+        The same id again answers the stored outcome; with another body, ``idempotency_key_reused``. Refusals are
+        answers; what is raised (``psycopg.Error``) is infrastructure: nothing was written and a retry is safe.
+        """
+        return self._transact(lambda connection: self._apply(connection, command, None))
+
+    def record_refusal(self, command: Command, refusal: Refusal) -> Outcome:
+        """Record that a command was refused before it reached this transaction, so that the audit has it too."""
+        return self._transact(lambda connection: self._apply(connection, command, refusal))
+
+    def begin_charge(self, order: ChargeOrder) -> Charge:
+        """Write a charge down before the gateway is asked. Raises ``ChargeReusedError`` for another body."""
+        return self._transact(lambda connection: charges.begin(connection, order))
+
+    def settle_charge(self, result: ChargeResult, gateway: str) -> Charge:
+        """Book the definite outcome of a charge, once: money that arrived is credited to the wallet."""
+        return self._transact(lambda connection: charges.settle(connection, result, gateway))
+
+    def read(self, escrow: str) -> Escrow | None:
+        """Read an escrow as it stands."""
+        return self._transact(lambda connection: read_escrow(connection, escrow))
+
+    def _transact(self, work: Callable[[Connection], Result]) -> Result:
+        """Run the work on a pooled connection; conflicts that a second look resolves are retried right here."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            pooled = self._engine.raw_connection()
+            try:
+                return work(pooled.driver_connection)  # type: ignore[arg-type]
+            except _RETRIED:
+                if attempt == _ATTEMPTS:
+                    raise
+                pooled.rollback()
+            except psycopg.OperationalError:
+                self._engine.dispose()  # the server went away: the other pooled connections are dead as well
+                raise
+            finally:
+                pooled.close()
+        raise AssertionError("unreachable")
+
+    def _apply(self, connection: Connection, command: Command, refusal: Refusal | None) -> Outcome:
+        charge = charge_of(command) if isinstance(command, Fund) and command.source == "gateway" else None
+        loaded = load(connection, command, charge, self._default_spend)
+        digest = input_hash(command)
+        if loaded.stored:
+            return _repeated(command, loaded.stored, digest)
+        missing = _missing(command, loaded)
+        if missing:
+            return Outcome(refusal=missing)
+        outcome, batch = _decide_all(command, loaded, refusal, digest)
+        batch.write(connection)
+        return outcome
+
+
+def input_hash(command: Command) -> str:
+    """A fingerprint of what was asked, without when it was received: a retry may carry another time."""
+    return hashlib.sha256(command.model_dump_json(exclude={"received_at"}).encode()).hexdigest()
+
+
+def _repeated(command: Command, stored: tuple[str, Outcome], digest: str) -> Outcome:
+    if stored[0] == digest:
+        return stored[1]
+    message = f"command id {command.id!r} was used for a different command: use a new id for a new command"
+    return Outcome(refusal=Refusal(code=ErrorCode.IDEMPOTENCY_KEY_REUSED.code, message=message))
+
+
+def _missing(command: Command, loaded: Loaded) -> Refusal | None:
+    """Nothing to record against: without a tenant or an escrow there is no place for an audit row."""
+    if isinstance(command, Create):
+        if loaded.known_tenant:
+            return None
+        return Refusal(code=ErrorCode.NOT_FOUND.code, message=f"there is no tenant {command.tenant}")
+    if loaded.escrow is None:
+        return Refusal(code=ErrorCode.NOT_FOUND.code, message=f"there is no escrow {command.escrow}")
+    return None
+
+
+def _decide_all(command: Command, loaded: Loaded, refusal: Refusal | None, digest: str) -> tuple[Outcome, Batch]:
+    """Deadlines that were due when the command was received take effect first, in order; then the command."""
+    received = command.received_at or datetime.now(UTC)
+    asked_at = received + timedelta(seconds=loaded.clock_offset)
+    escrow = loaded.escrow
+    tenant = command.tenant if isinstance(command, Create) else escrow.tenant  # type: ignore[union-attr]
+    batch = Batch(tenant, escrow, received)
+    while refusal is None and escrow and (deadline := deadlines.due(escrow, asked_at)):
+        reached = deadlines.reach(escrow, deadline, received)
+        escrow = _take_effect(batch, escrow, reached, loaded)
+        batch.finish(reached, input_hash(reached), Outcome(escrow=escrow))
+    if isinstance(command, ReachDeadline):
+        # Its own deadline is among those just handled, or it was superseded, or it is early: nothing more to do.
+        return Outcome(escrow=escrow), batch
+    outcome = _decide_one(batch, command, escrow, loaded, asked_at, refusal)
+    batch.finish(command, digest, outcome)
+    return outcome, batch
+
+
+def _take_effect(batch: Batch, escrow: Escrow, reached: ReachDeadline, loaded: Loaded) -> Escrow:
+    """Let one deadline act at its own moment; one that is refused is put off and waits for a person."""
+    deadline = next(deadline for deadline in escrow.deadlines if deadline.id == reached.deadline)
+    now = max(deadline.due_at, escrow.updated_at)
+    decision = decide(escrow, reached, loaded.policies, now, loaded.funds)
+    if isinstance(decision, Refusal):
+        batch.refuse(reached, escrow, decision, now)
+        case = Case(escrow, reached, loaded.policies, now, Funds())
+        decision = deadlines.defer(case, deadline, decision)
+    batch.accept(reached, escrow, decision)
+    return decision.escrow
+
+
+def _decide_one(
+    batch: Batch, command: Command, escrow: Escrow | None, loaded: Loaded, asked_at: datetime, refusal: Refusal | None
+) -> Outcome:
+    now = max(asked_at, escrow.updated_at) if escrow else asked_at
+    decision: Decision | Refusal
+    if refusal:
+        decision = refusal
+    elif isinstance(command, Create):
+        decision = _create(command, escrow, loaded, now)
+    elif escrow:
+        decision = decide(escrow, command, loaded.policies, now, loaded.funds)
+    if isinstance(decision, Refusal):
+        batch.refuse(command, escrow, decision, now)
+        return Outcome(escrow=escrow, refusal=decision)
+    batch.accept(command, escrow, decision)
+    return Outcome(escrow=decision.escrow)
+
+
+def _create(command: Create, escrow: Escrow | None, loaded: Loaded, now: datetime) -> Decision | Refusal:
+    if escrow is not None:
+        return Refusal(code=ErrorCode.ALREADY_EXISTS.code, message=f"escrow {command.escrow} exists already")
+    empty = blank(command, now, loaded.policies.release, loaded.clock_offset)
+    return decide(empty, command, loaded.policies, now, loaded.funds)

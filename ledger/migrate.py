@@ -1,0 +1,30 @@
+"""Bring a database to the newest schema."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from psycopg import sql
+from sqlalchemy import create_engine, text
+
+# Any number, as long as every process that migrates uses the same one.
+_ADVISORY_LOCK = 4_201_770_001
+
+
+def upgrade(migration_url: str, app_role: str = "holdfast_app") -> None:
+    """Run every migration that is missing, as the role that owns the schema; ``app_role`` gets its grants.
+
+    Safe to call from several processes at once: one migrates, the others wait. Raises ``sqlalchemy.exc.DBAPIError``
+    when the database cannot be reached or the role lacks rights; a failed migration leaves nothing behind.
+    """
+    engine = create_engine(migration_url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+            config.attributes["connection"] = connection
+            config.attributes["app_role"] = sql.Identifier(app_role).as_string(connection.connection.driver_connection)
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()

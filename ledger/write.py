@@ -1,0 +1,309 @@
+"""The one writer: turns decisions into rows. Everything goes out in one round trip, the commit with it.
+
+Rows travel as JSON and are unfolded by PostgreSQL, one statement per table however many rows there are; so the
+balance trigger sees all entries of a transaction at once and locks their accounts in one order.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg import sql
+
+from ledger.load import Connection
+from models import ids
+from models.commands import Command
+from models.decision import Decision
+from models.errors import Refusal
+from models.escrow import Deadline, Dispute, Escrow, Milestone, Payout
+from models.outcome import Outcome
+
+Row = dict[str, Any]
+
+# In the order of their foreign keys. The last group is never inserted into twice, so it has no key to update on.
+_UPSERTED: Final = ("milestone", "dispute", "deadline")
+_TABLES: Final = (
+    *_UPSERTED, "settlement", "settled_milestone", "payout", "ledger_transaction", "entry", "audit", "event", "command",
+)  # fmt: skip
+
+_COMMON: Final = frozenset({"name", "id", "escrow", "actor", "expected_version", "received_at"})
+
+
+@dataclass
+class Batch:
+    """The rows of one database transaction: the decisions taken in it, and the command's outcome."""
+
+    tenant: str
+    before: Escrow | None
+    received_at: datetime
+    escrow: Escrow | None = None
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+
+    def add(self, table: str, *rows: Row) -> None:
+        """Queue rows for a table."""
+        self.rows.setdefault(table, []).extend(rows)
+
+    def accept(self, command: Command, before: Escrow | None, decision: Decision) -> None:
+        """Queue everything a decision asks for."""
+        after = decision.escrow
+        self.escrow = after
+        self._settlement(command, decision)
+        self._transactions(command, decision)
+        self._audit(command, before.version if before else 0, after.version, None)
+        self.add(
+            "event",
+            *(
+                _event(event.id, after, position, event.type, event.data)
+                for position, event in enumerate(decision.events)
+            ),
+        )
+
+    def refuse(self, command: Command, escrow: Escrow | None, refusal: Refusal, now: datetime) -> None:
+        """Queue the record of a refusal: an audit row and an event, no money."""
+        version = escrow.version if escrow else 0
+        self._audit(command, version, version, refusal)
+        if escrow is not None:
+            identifier = ids.derive("evt", now, command.escrow, command.id, "refused")
+            data = {"command": command.id, "name": command.name, "code": refusal.code}
+            self.add("event", _event(identifier, escrow, 0, "command.refused", data) | {"occurred_at": now})
+
+    def finish(self, command: Command, input_hash: str, outcome: Outcome) -> None:
+        """Queue the command's stored outcome; its key is what makes a command happen once."""
+        self.add(
+            "command",
+            {
+                "tenant_id": self.tenant,
+                "id": command.id,
+                "escrow_id": command.escrow,
+                "name": command.name,
+                "input_hash": input_hash,
+                "outcome": _Raw(outcome.model_dump_json()),
+            },
+        )
+
+    def write(self, connection: Connection) -> None:
+        """Send everything and commit, in one round trip. Raises what PostgreSQL refuses; then nothing was written."""
+        if not self.rows and self.escrow is None:
+            return  # a deadline that was superseded
+        self._children()
+        with connection.pipeline():
+            self._write_escrow(connection)
+            for table in _TABLES:
+                if rows := self.rows.get(table):
+                    connection.execute(_insert(table, tuple(rows[0])), (_json_rows(rows),))
+            connection.commit()
+
+    def _write_escrow(self, connection: Connection) -> None:
+        if self.escrow is None:
+            return
+        row = _escrow_row(self.escrow)
+        if self.before is None:
+            connection.execute(_insert("escrow", tuple(row)), (_json_rows([row]),))
+        else:
+            connection.execute(_UPDATE_ESCROW, {**row, "before": self.before.version})
+
+    def _children(self) -> None:
+        if self.escrow is None:
+            return
+        before, after = self.before, self.escrow
+        self.add("milestone", *(_milestone_row(after, one) for one in _changed(before, after, "milestones")))
+        self.add("dispute", *(_dispute_row(after, one) for one in _changed(before, after, "disputes")))
+        self.add("payout", *(_payout_row(after, one) for one in _changed(before, after, "payouts")))
+        self.add("deadline", *(_deadline_row(after, one) for one in _changed(before, after, "deadlines")))
+        kept = {deadline.id for deadline in after.deadlines}
+        ended = (deadline for deadline in (before.deadlines if before else ()) if deadline.id not in kept)
+        self.add("deadline", *(_deadline_row(after, one) | {"pending": False} for one in ended))
+
+    def _settlement(self, command: Command, decision: Decision) -> None:
+        settlement = decision.settlement
+        if settlement is None:
+            return
+        division, projection = settlement.division, settlement.projection
+        self.add(
+            "settlement",
+            {
+                "id": settlement.id,
+                "tenant_id": self.tenant,
+                "escrow_id": command.escrow,
+                "command_id": command.id,
+                "milestone": settlement.milestones[0] if len(settlement.milestones) == 1 else None,
+                "dispute": settlement.dispute,
+                "outcome": settlement.outcome,
+                "currency": division.total.currency,
+                "total": division.total.amount,
+                "platform_fee": division.platform_fee.amount,
+                "seller_payout": division.seller_payout.amount,
+                "buyer_refund": division.buyer_refund.amount,
+                "fee_policy_version": settlement.fee.policy_version,
+                "fee_rule": settlement.fee.rule,
+                "fee_rate": str(settlement.fee.rate),
+                "fee_steps": settlement.steps,
+                "projected_fee_returned": projection.fee_returned.amount if projection else 0,
+                "projected_payout_reduced": projection.payout_reduced.amount if projection else 0,
+                "created_at": decision.escrow.updated_at,
+            },
+        )
+        if settlement.outcome != "reversal":
+            links = ({"milestone_id": one, "settlement_id": settlement.id} for one in settlement.milestones)
+            self.add("settled_milestone", *links)
+
+    def _transactions(self, command: Command, decision: Decision) -> None:
+        for number, transaction in enumerate(decision.transactions):
+            now = decision.escrow.updated_at
+            identifier = ids.derive("txn", now, command.escrow, command.id, str(number))
+            settlement = decision.settlement
+            self.add(
+                "ledger_transaction",
+                {
+                    "id": identifier,
+                    "tenant_id": self.tenant,
+                    "escrow_id": command.escrow,
+                    "command_id": command.id,
+                    "settlement_id": settlement.id if settlement else None,
+                    "memo": transaction.memo,
+                    "posted_at": now,
+                },
+            )
+            self.add("entry", *entry_rows(self.tenant, identifier, now, transaction.postings))
+
+    def _audit(self, command: Command, before: int, after: int, refusal: Refusal | None) -> None:
+        identifier = ids.derive("aud", self.received_at, command.escrow, command.id, str(after))
+        self.add(
+            "audit",
+            {
+                "id": identifier,
+                "tenant_id": self.tenant,
+                "escrow_id": command.escrow,
+                "command_id": command.id,
+                "name": command.name,
+                "actor_role": command.actor.role,
+                "actor_party": command.actor.party,
+                "details": _Raw(command.model_dump_json(exclude=set(_COMMON), exclude_none=True)),
+                "outcome": refusal.code if refusal else "accepted",
+                "message": refusal.message if refusal else None,
+                "before_version": before,
+                "after_version": after,
+                "received_at": self.received_at,
+            },
+        )
+
+
+def entry_rows(tenant: str, transaction: str, at: datetime, postings: Iterable[Any]) -> list[Row]:
+    """The entries of one ledger transaction, as rows."""
+    return [
+        {
+            "id": ids.derive("ent", at, transaction, str(number)),
+            "transaction_id": transaction,
+            "tenant_id": tenant,
+            "account_kind": posting.kind,
+            "owner": posting.owner,
+            "currency": posting.money.currency,
+            "direction": posting.direction,
+            "amount": posting.money.amount,
+        }
+        for number, posting in enumerate(postings)
+    ]
+
+
+def insert_rows(connection: Connection, table: str, rows: Sequence[Row]) -> None:
+    """Insert rows that share their columns, in one statement."""
+    connection.execute(_insert(table, tuple(rows[0])), (_json_rows(rows),))
+
+
+class _Raw(str):
+    """JSON that is written already."""
+
+    __slots__ = ()
+
+
+def _event(identifier: str, escrow: Escrow, position: int, kind: str, data: Row) -> Row:
+    return {
+        "id": identifier,
+        "tenant_id": escrow.tenant,
+        "escrow_id": escrow.id,
+        "version": escrow.version,
+        "position": position,
+        "type": kind,
+        "data": data,
+        "occurred_at": escrow.updated_at,
+    }
+
+
+def _changed(before: Escrow | None, after: Escrow, part: str) -> list[Any]:
+    known = set(map(id, getattr(before, part))) if before else set()
+    return [one for one in getattr(after, part) if id(one) not in known]
+
+
+def _escrow_row(escrow: Escrow) -> Row:
+    kept = {"milestones", "disputes", "deadlines", "payouts", "clock_offset", "tenant", "release", "metadata"}
+    return {name: value for name, value in escrow if name not in kept} | {
+        "tenant_id": escrow.tenant,
+        "release": _Raw(escrow.release.model_dump_json()),
+        "metadata": _Raw(json.dumps(escrow.metadata)),
+    }
+
+
+_ESCROW_CHANGING: Final = (
+    "amount", "title", "state", "funded", "held", "disputed", "released", "refunded", "release",
+    "updated_at",
+)  # fmt: skip
+# The row is locked, so its version cannot differ. Should a bug get past the lock, NULL is refused and nothing commits.
+_UPDATE_ESCROW: Final = (
+    f"UPDATE escrow SET {', '.join(f'{name} = %({name})s' for name in _ESCROW_CHANGING)}, "  # noqa: S608 - our names
+    "version = CASE version WHEN %(before)s THEN %(version)s END WHERE id = %(id)s"
+)
+
+
+def _milestone_row(escrow: Escrow, milestone: Milestone) -> Row:
+    return dict(milestone) | {"escrow_id": escrow.id, "evidence": [dict(one) for one in milestone.evidence]}
+
+
+def _dispute_row(escrow: Escrow, dispute: Dispute) -> Row:
+    return dict(dispute) | {"escrow_id": escrow.id, "evidence": [dict(one) for one in dispute.evidence]}
+
+
+def _deadline_row(escrow: Escrow, deadline: Deadline) -> Row:
+    return dict(deadline) | {"escrow_id": escrow.id, "pending": True}
+
+
+def _payout_row(escrow: Escrow, payout: Payout) -> Row:
+    return dict(payout) | {"escrow_id": escrow.id}
+
+
+def _json_rows(rows: Sequence[Row]) -> str:
+    return f"[{','.join(_json_object(row) for row in rows)}]"
+
+
+def _json_object(row: Row) -> str:
+    members = (
+        f"{json.dumps(name)}:{value if isinstance(value, _Raw) else json.dumps(value, default=_plain)}"
+        for name, value in row.items()
+    )
+    return f"{{{','.join(members)}}}"
+
+
+def _plain(value: Any) -> str:
+    """Times and dates as ISO 8601; anything else has no business in a row."""
+    return str(value.isoformat())
+
+
+_INSERTS: dict[tuple[str, tuple[str, ...]], str] = {}
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    key = (table, columns)
+    if key not in _INSERTS:
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        update: sql.Composable = sql.SQL("")
+        if table in {*_UPSERTED, "payout"}:
+            kept = (column for column in columns if column not in {"id", "escrow_id"})
+            pairs = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in kept)
+            update = sql.SQL(" ON CONFLICT (id) DO UPDATE SET {}").format(pairs)
+        _INSERTS[key] = (
+            sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM json_populate_recordset(NULL::{0}, %s::json){2}")
+            .format(sql.Identifier(table), names, update)
+            .as_string(None)
+        )
+    return _INSERTS[key]

@@ -1,0 +1,40 @@
+"""Money coming in: a charge of a buyer's payment method, credited to the wallet once it is definite."""
+
+from typing import Literal
+
+from models.commands import Command
+from models.fields import Amount, ChargeId, Currency, Document, PartyId, TenantId
+from models.ids import derive, made_at
+
+
+class ChargeOrder(Document):
+    """What to charge, in minor units. The id is the idempotency key with the gateway."""
+
+    id: ChargeId
+    tenant: TenantId
+    party: PartyId
+    amount: Amount
+    currency: Currency
+    payment_method: str
+
+
+class ChargeResult(Document):
+    """What the gateway said for good."""
+
+    id: ChargeId
+    status: Literal["succeeded", "declined"]
+    reference: str | None = None
+    reason: str | None = None
+
+
+class Charge(ChargeOrder):
+    """A charge as it stands in the books."""
+
+    status: Literal["pending", "succeeded", "declined"]
+    reference: str | None = None
+    reason: str | None = None
+
+
+def charge_of(command: Command) -> str:
+    """The id of the charge that belongs to a funding from the gateway; the same on every attempt."""
+    return derive("chg", made_at(command.escrow), command.escrow, command.id)

@@ -1,0 +1,89 @@
+"""The field types of every document we accept: bounded, strict, refused with a message that says what is allowed."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from models.currencies import exponent
+from models.ids import is_id
+from models.money import MAX_AMOUNT
+
+MAX_WINDOW: Final = timedelta(days=366)
+
+
+class Document(BaseModel):
+    """A frozen record that takes no unknown field and guesses no type."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+def _known_currency(code: str) -> str:
+    exponent(code)
+    return code
+
+
+def _is(prefix: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not is_id(prefix, text):
+            raise ValueError(f"expected an id like {prefix}_01jd3v6k9q4m8n2p5r7s0t1w3x")
+        return text
+
+    return AfterValidator(check)
+
+
+def _plain(text: str) -> str:
+    if any(ord(character) < 32 and character not in "\n\t" for character in text) or "\x7f" in text:
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+def _decimal_string(value: Any) -> Decimal:
+    """A rate is written as a string ("0.10"): a JSON number would have passed through a float on its way here."""
+    if isinstance(value, Decimal):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('expected a decimal string such as "0.10"')
+    try:
+        return Decimal(value)
+    except ArithmeticError:
+        raise ValueError('expected a decimal string such as "0.10"') from None
+
+
+def _short_window(window: timedelta) -> timedelta:
+    if not timedelta(0) < window <= MAX_WINDOW:
+        raise ValueError("expected a duration above zero and up to P366D, such as P14D")
+    return window
+
+
+Currency = Annotated[str, AfterValidator(_known_currency)]
+Amount = Annotated[int, Field(ge=1, le=MAX_AMOUNT)]
+Balance = Annotated[int, Field(ge=0)]
+Share = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, le=1, max_digits=12, decimal_places=10)]
+Window = Annotated[timedelta, AfterValidator(_short_window)]
+# Opaque on purpose: no e-mail address and no name fits, since ids are kept for ever in histories and books.
+PartyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+Category = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")]
+CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_plain)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_plain)]
+TenantId = Annotated[str, _is("ten")]
+EscrowId = Annotated[str, _is("esc")]
+MilestoneId = Annotated[str, _is("mil")]
+DisputeId = Annotated[str, _is("dsp")]
+PayoutId = Annotated[str, _is("pay")]
+DeadlineId = Annotated[str, _is("dln")]
+ChargeId = Annotated[str, _is("chg")]
+
+
+class Evidence(Document):
+    """One piece of evidence: a name, and where or what it is."""
+
+    name: Line
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[\x21-\x7e]{1,1990}$")] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    note: Text | None = None
+
+
+EvidenceList = Annotated[tuple[Evidence, ...], Field(max_length=20)]

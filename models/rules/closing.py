@@ -1,0 +1,62 @@
+"""The ways an escrow ends by command: completed, cancelled, refunded."""
+
+from models import divisions
+from models.commands import Cancel, Complete, Refund
+from models.decision import Case, Decision
+from models.errors import ErrorCode, RefusedError
+from models.escrow import Escrow
+from models.fees import find_fee
+from models.rules.admission import open_milestones
+from models.states import MilestoneStatus, State
+
+
+def complete(case: Case, command: Complete) -> Decision:  # noqa: ARG001 - every rule has the same signature
+    """The buyer releases all that is still held, whatever was submitted: one settlement over the whole rest."""
+    escrow = case.escrow
+    total = escrow.money(escrow.held)
+    milestones = open_milestones(escrow)
+    fee = find_fee(case.policies, "release", escrow.category)
+    case.end_milestones(milestones, MilestoneStatus.APPROVED)
+    case.settle(
+        "release", divisions.release(total, fee), fee, total, milestones=tuple(milestone.id for milestone in milestones)
+    )
+    return case.emit("escrow.completed").decision(State.COMPLETED)
+
+
+def cancel(case: Case, command: Cancel) -> Decision:
+    """End the escrow. Exactly what is refundable returns; the seller keeps what was approved.
+
+    Of 500000 with 150000 and 200000 approved, 150000 returns. Before funding nothing moves at all.
+    """
+    _return_the_rest(case, MilestoneStatus.CANCELLED)
+    return case.emit("escrow.cancelled", reason=command.reason).decision(State.CANCELLED)
+
+
+def check_refund(escrow: Escrow, command: Refund) -> None:
+    """A refund ends the escrow, so it returns exactly what is refundable. Source: domain.md, section 6."""
+    if command.amount is not None and command.amount != escrow.refundable:
+        raise RefusedError(
+            ErrorCode.REFUND_AMOUNT_MISMATCH,
+            f"the refund asks for {command.amount}, refundable is {escrow.refundable}; "
+            "to return a part, reverse a milestone",
+            refundable=escrow.refundable,
+        )
+
+
+def refund(case: Case, command: Refund) -> Decision:
+    """Return everything before work starts."""
+    _return_the_rest(case, MilestoneStatus.REFUNDED)
+    return case.emit("escrow.refunded", reason=command.reason).decision(State.REFUNDED)
+
+
+def _return_the_rest(case: Case, status: MilestoneStatus) -> None:
+    escrow = case.escrow
+    milestones = open_milestones(escrow)
+    case.end_milestones(milestones, status)
+    if not escrow.held:
+        return
+    total = escrow.money(escrow.held)
+    fee = find_fee(case.policies, "refund", escrow.category)
+    case.settle(
+        "refund", divisions.refund(total, fee), fee, total, milestones=tuple(milestone.id for milestone in milestones)
+    )

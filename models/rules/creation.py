@@ -1,0 +1,137 @@
+"""Agreeing on an escrow, and changing the agreement before it is funded."""
+
+from datetime import datetime
+
+from models import ids
+from models.commands import Amend, Create, MilestoneDraft, ReleaseOverride
+from models.decision import Case, Decision
+from models.errors import ErrorCode, RefusedError
+from models.escrow import Escrow, Milestone
+from models.money import Money
+from models.policies import ReleasePolicy
+from models.states import State
+from models.templates import TEMPLATES, from_template
+
+BEFORE_CREATION = 0
+
+
+def blank(command: Create, now: datetime, policy: ReleasePolicy, clock_offset: int) -> Escrow:
+    """The escrow a ``create`` starts from: version 0, which no one ever sees."""
+    return Escrow(
+        id=command.escrow,
+        tenant=command.tenant,
+        buyer=command.buyer,
+        seller=command.seller,
+        amount=command.amount,
+        currency=command.currency,
+        category=command.category,
+        title=command.title,
+        state=State.CREATED,
+        version=BEFORE_CREATION,
+        release=policy,
+        metadata=dict(command.metadata),
+        clock_offset=clock_offset,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def create(case: Case, command: Create) -> Decision:
+    """Check the agreement as a whole and write it down. No money moves."""
+    if command.buyer == command.seller:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, "buyer and seller must be two different parties")
+    drafts = _drafts(command)
+    case.change(release=_override(case.policies.release, command.release))
+    case.change(milestones=_milestones(case, command.amount, drafts))
+    _wallet_gate(case, command)
+    return case.emit("escrow.created", amount=command.amount, currency=command.currency).decision(State.CREATED)
+
+
+def amend(case: Case, command: Amend) -> Decision:
+    """Change title, amount or milestones while nothing is funded yet."""
+    if command.title is None and command.amount is None and command.milestones is None:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, "nothing to amend: give a title, an amount or milestones")
+    escrow = case.escrow
+    amount = command.amount or escrow.amount
+    if command.milestones is not None:
+        case.change(milestones=_milestones(case, amount, command.milestones))
+    else:
+        _refuse_sum_above(amount, [milestone.amount for milestone in escrow.milestones])
+    case.change(title=command.title or escrow.title, amount=amount)
+    return case.emit("escrow.amended", amount=amount).decision(State.CREATED)
+
+
+def _drafts(command: Create) -> tuple[MilestoneDraft, ...]:
+    if command.template is None:
+        return command.milestones
+    if command.milestones:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, "give milestones or a template, not both")
+    if command.template not in TEMPLATES:
+        known = ", ".join(sorted(TEMPLATES))
+        raise RefusedError(ErrorCode.INVALID_COMMAND, f"unknown template {command.template!r}: there are {known}")
+    if command.event_date is None:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, "a template needs event_date, such as 2026-06-15")
+    return from_template(command.template, Money(command.amount, command.currency), command.event_date)
+
+
+def _milestones(case: Case, amount: int, drafts: tuple[MilestoneDraft, ...]) -> tuple[Milestone, ...]:
+    limit = case.escrow.release.max_milestones
+    if len(drafts) > limit:
+        raise RefusedError(
+            ErrorCode.MILESTONE_LIMIT, f"Maximum {limit} milestones allowed per project", limit=limit, given=len(drafts)
+        )
+    _refuse_sum_above(amount, [draft.amount for draft in drafts])
+    return tuple(
+        Milestone(
+            id=ids.derive("mil", case.now, case.escrow.id, case.command.id, str(position)),
+            position=position,
+            title=draft.title,
+            description=draft.description,
+            amount=draft.amount,
+            due=draft.due,
+        )
+        for position, draft in enumerate(drafts, start=1)
+    )
+
+
+def _refuse_sum_above(amount: int, parts: list[int]) -> None:
+    """Milestones may sum below the amount (the rest is released on completion), never above."""
+    if sum(parts) > amount:
+        raise RefusedError(
+            ErrorCode.INVALID_COMMAND,
+            f"the milestones sum to {sum(parts)}, which is more than the escrow's amount of {amount}",
+            milestones=sum(parts),
+            amount=amount,
+        )
+
+
+def _override(policy: ReleasePolicy, override: ReleaseOverride) -> ReleasePolicy:
+    """The tenant's release policy with what this escrow sets for itself, validated as a whole."""
+    try:
+        return ReleasePolicy(**(dict(policy) | override.model_dump(exclude_none=True)))
+    except ValueError as error:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, f"release: {error}") from error
+
+
+def _wallet_gate(case: Case, command: Create) -> None:
+    """With ``wallet_gate`` on, an escrow above the buyer's available money is refused. Source: domain.md, section 7."""
+    if not case.policies.spend.wallet_gate:
+        return
+    refuse_short_wallet(case, Money(command.amount, command.currency), Money(0, command.currency))
+
+
+def refuse_short_wallet(case: Case, amount: Money, reserve: Money) -> None:
+    """Raise payment_required unless ``available >= amount + reserve``; ``required`` is that sum."""
+    available = case.funds.available or Money(0, amount.currency)
+    required = amount + reserve
+    if available.amount >= required.amount:
+        return
+    raise RefusedError(
+        ErrorCode.PAYMENT_REQUIRED,
+        f"the wallet has {available} available, {required} is required (reserve {reserve}): top it up and retry",
+        required=required.amount,
+        available=available.amount,
+        reserve=reserve.amount,
+        currency=amount.currency,
+        top_up_url=f"/v1/wallets/{case.escrow.buyer}/topups",
+    )

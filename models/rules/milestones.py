@@ -1,0 +1,179 @@
+"""Submitting, approving, rejecting and reversing a milestone, and what its deadlines do."""
+
+from models import divisions
+from models.commands import ApproveMilestone, ReachDeadline, RejectMilestone, ReverseMilestone, SubmitMilestone
+from models.decision import Case, Decision
+from models.errors import ErrorCode, RefusedError
+from models.escrow import OPEN_MILESTONE, Deadline, Escrow, Milestone
+from models.fees import find_fee
+from models.rules.admission import refuse_transition
+from models.states import TRANSITIONS, Event, MilestoneStatus, State
+
+SUBMITTABLE = frozenset({MilestoneStatus.PENDING, MilestoneStatus.REJECTED})
+
+
+def named(escrow: Escrow, identifier: str) -> Milestone:
+    """The milestone, or a refusal that lists the escrow's own."""
+    milestone = escrow.milestone(identifier)
+    if milestone is None:
+        raise RefusedError(
+            ErrorCode.NOT_FOUND,
+            f"this escrow has no milestone {identifier}",
+            milestones=[milestone.id for milestone in escrow.milestones],
+        )
+    return milestone
+
+
+def check_submit(escrow: Escrow, command: SubmitMilestone) -> None:
+    """Only work that lies with the seller can be submitted, with evidence where the policy asks for it."""
+    _refuse_status(escrow, command.milestone, SUBMITTABLE, Event.SUBMIT_MILESTONE)
+    if escrow.release.evidence_required and not command.evidence:
+        raise RefusedError(ErrorCode.EVIDENCE_REQUIRED, "the release policy asks for evidence with every submission")
+
+
+def check_review(escrow: Escrow, command: ApproveMilestone | RejectMilestone) -> None:
+    """Only a submitted milestone can be approved or rejected."""
+    _refuse_status(escrow, command.milestone, frozenset({MilestoneStatus.SUBMITTED}), Event(command.name))
+
+
+def check_reverse(escrow: Escrow, command: ReverseMilestone) -> None:
+    """Only money that is held for the milestone, and not frozen, can be reversed."""
+    milestone = _refuse_status(escrow, command.milestone, OPEN_MILESTONE, "reverse_milestone")
+    if not escrow.held:
+        refuse_transition(escrow, command.name)
+    if command.amount > milestone.remaining:
+        raise RefusedError(
+            ErrorCode.REFUND_AMOUNT_MISMATCH,
+            f"{command.amount} is more than the {milestone.remaining} that this milestone still holds",
+            refundable=milestone.remaining,
+        )
+
+
+def submit(case: Case, command: SubmitMilestone) -> Decision:
+    """Start a new round of review; under mode ``auto`` the system approves when the window ends."""
+    milestone = named(case.escrow, command.milestone)
+    generation = milestone.generation + 1
+    case.change_milestone(
+        milestone.id,
+        status=MilestoneStatus.SUBMITTED,
+        generation=generation,
+        evidence=command.evidence,
+        rejection=None,
+    )
+    case.schedule(_review_deadlines(case, milestone.id, generation))
+    case.emit("milestone.submitted", milestone=milestone.id, generation=generation)
+    return case.decision(next_state(case.escrow, Event.SUBMIT_MILESTONE))
+
+
+def _review_deadlines(case: Case, milestone: str, generation: int) -> list[Deadline]:
+    policy = case.escrow.release
+    if policy.mode == "manual":
+        return []
+    moments = [("remind", reminder) for reminder in policy.reminders] + [("auto_approve", policy.review_window)]
+    return [
+        Deadline(
+            id=case.id("dln", milestone, kind, str(index)),
+            kind="auto_approve" if kind == "auto_approve" else "remind",
+            milestone=milestone,
+            generation=generation,
+            due_at=case.now + wait,
+        )
+        for index, (kind, wait) in enumerate(moments)
+    ]
+
+
+def approve(case: Case, command: ApproveMilestone) -> Decision:
+    """Release the milestone: 150000 at 10 % gives 135000 to the seller and 15000 to the platform."""
+    return _release(case, named(case.escrow, command.milestone), "milestone.approved")
+
+
+def _release(case: Case, milestone: Milestone, event: str) -> Decision:
+    total = case.escrow.money(milestone.remaining)
+    fee = find_fee(case.policies, "release", case.escrow.category)
+    case.end_milestones((milestone,), MilestoneStatus.APPROVED)
+    case.emit(event, milestone=milestone.id, amount=total.amount)
+    case.settle("release", divisions.release(total, fee), fee, total, milestones=(milestone.id,))
+    return case.decision(end_or(case, Event.APPROVE_MILESTONE))
+
+
+def reject(case: Case, command: RejectMilestone) -> Decision:
+    """Return the milestone to the seller; the clock stops."""
+    case.change_milestone(command.milestone, status=MilestoneStatus.REJECTED, rejection=command.reason)
+    case.stop_clock({command.milestone})
+    case.emit("milestone.rejected", milestone=command.milestone)
+    return case.decision(next_state(case.escrow, Event.REJECT_MILESTONE))
+
+
+def reverse(case: Case, command: ReverseMilestone) -> Decision:
+    """Return a part before release: 50000 of 100000 at 10 % takes 5000 of pending fee and 45000 of pending earnings.
+
+    The original amount stays on record; a later release covers what remains. A milestone that is reversed whole
+    has nothing left to release and is ``refunded``.
+    """
+    milestone, escrow = named(case.escrow, command.milestone), case.escrow
+    returned = escrow.money(command.amount)
+    release_fee = find_fee(case.policies, "release", escrow.category)
+    fee = find_fee(case.policies, "reversal", escrow.category)
+    projection = divisions.projection(escrow.money(milestone.remaining), returned, release_fee)
+    case.change_milestone(milestone.id, reversed=milestone.reversed + returned.amount)
+    case.emit("milestone.reversed", milestone=milestone.id, amount=returned.amount)
+    case.settle(
+        "reversal", divisions.reversal(returned, fee), fee, returned, milestones=(milestone.id,), projection=projection
+    )
+    if returned.amount == milestone.remaining:
+        case.end_milestones((milestone,), MilestoneStatus.REFUNDED)
+    return case.decision(_state_after_reversal(case))
+
+
+def _state_after_reversal(case: Case) -> State:
+    """Stay, unless the milestone under review is gone, or with it the last held unit."""
+    escrow = case.escrow
+    if not escrow.refundable:
+        ended = State.COMPLETED if escrow.released else State.CANCELLED
+        case.emit(f"escrow.{ended}")
+        return ended
+    if escrow.state == State.MILESTONE_PENDING and not _under_review(escrow):
+        return State.IN_PROGRESS
+    return escrow.state
+
+
+def check_deadline(escrow: Escrow, command: ReachDeadline) -> None:
+    """A deadline that was superseded does nothing."""
+    if not any((one.id, one.generation) == (command.deadline, command.generation) for one in escrow.deadlines):
+        refuse_transition(escrow, command.name)
+
+
+def reach_deadline(case: Case, command: ReachDeadline) -> Decision:
+    """Act on a deadline that has come: remind the buyer, or approve in the buyer's silence."""
+    deadline = next(deadline for deadline in case.escrow.deadlines if deadline.id == command.deadline)
+    case.change(deadlines=tuple(other for other in case.escrow.deadlines if other.id != deadline.id))
+    if deadline.kind == "remind":
+        return case.emit("milestone.reminder_due", milestone=deadline.milestone).decision(case.escrow.state)
+    return _release(case, named(case.escrow, deadline.milestone), "milestone.auto_approved")
+
+
+def end_or(case: Case, event: Event) -> State:
+    """Where the escrow goes after money left it: it completes by itself when the last held unit is gone."""
+    if case.escrow.refundable:
+        return next_state(case.escrow, event)
+    case.emit("escrow.completed")
+    return State.COMPLETED
+
+
+def next_state(escrow: Escrow, event: Event) -> State:
+    """The table's target; but while any milestone is under review the escrow is ``milestone_pending``."""
+    target = TRANSITIONS[escrow.state][event]
+    if target != State.DISPUTED and _under_review(escrow):
+        return State.MILESTONE_PENDING
+    return target
+
+
+def _under_review(escrow: Escrow) -> bool:
+    return any(milestone.status == MilestoneStatus.SUBMITTED for milestone in escrow.milestones)
+
+
+def _refuse_status(escrow: Escrow, identifier: str, legal: frozenset[MilestoneStatus], event: Event | str) -> Milestone:
+    milestone = named(escrow, identifier)
+    if milestone.status not in legal:
+        refuse_transition(escrow, event, milestone)
+    return milestone
