@@ -16,7 +16,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", env_file=".env", extra="ignore", frozen=True)
 
-    home: Path = Field(Path(".holdfast"), description="Directory of the embedded stack: data, logs and its own secrets.")
+    home: Path = Field(
+        Path(".holdfast"), description="Directory of the embedded stack: data, logs and its own secrets."
+    )
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL for the program's role; unset means the embedded server."
     )
@@ -26,10 +28,15 @@ class Settings(BaseSettings):
     stripe_api_key: SecretStr | None = Field(None, description="Stripe secret key; unset means the embedded sandbox.")
     stripe_api_base: str | None = Field(None, description="Stripe's address, when it is not Stripe itself.")
     stripe_webhook_secret: SecretStr | None = Field(None, description="Signing secret of Stripe's webhook endpoint.")
-    gateway_timeout_seconds: float = Field(10.0, gt=0, le=60, description="How long one call to the gateway may take.")
+    gateway_timeout_seconds: float = Field(10.0, gt=0, le=15, description="How long one call to the gateway may take.")
+    spend_reserve: dict[str, int] = Field(
+        {}, description='What wallets must keep, in minor units, where a tenant has no spend policy: {"USD": 500}.'
+    )
     worker_slots: int = Field(16, ge=1, le=200, description="Money activities, threads and connections per worker.")
     temporal_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Temporal; 0 takes a free one.")
-    temporal_ui_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Temporal UI; 0 takes a free one.")
+    temporal_ui_port: int = Field(
+        0, ge=0, le=65535, description="Port of the embedded Temporal UI; 0 takes a free one."
+    )
 
 
 @lru_cache(maxsize=1)

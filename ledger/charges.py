@@ -16,7 +16,8 @@ ON CONFLICT (id) DO NOTHING
 """
 _SELECT: Final = """
 SELECT json_build_object('id', id, 'tenant', tenant_id, 'party', party, 'amount', amount, 'currency', currency,
-    'payment_method', payment_method, 'status', status, 'reference', reference, 'reason', reason)::text
+    'payment_method', payment_method, 'status', status, 'reference', reference, 'reason', reason,
+    'created_at', created_at)::text
 FROM charge WHERE id = %(id)s FOR UPDATE
 """
 _UPDATE: Final = """

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import AwareDatetime
+
 from models.commands import Command
 from models.fields import Amount, ChargeId, Currency, Document, PartyId, TenantId
 from models.ids import derive, made_at
@@ -33,6 +35,7 @@ class Charge(ChargeOrder):
     status: Literal["pending", "succeeded", "declined"]
     reference: str | None = None
     reason: str | None = None
+    created_at: AwareDatetime
 
 
 def charge_of(command: Command) -> str:

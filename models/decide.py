@@ -52,7 +52,7 @@ _SYSTEM: Final = _who("system")
 TABLE: Final = (
     Row(commands.Create, _PARTIES, None, creation.create),
     Row(commands.Amend, _PARTIES, None, creation.amend, admission.check_amend),
-    Row(commands.Fund, _BUYER, Event.FUND, funding.fund),
+    Row(commands.Fund, _BUYER, Event.FUND, funding.fund, funding.check_fund),
     Row(commands.StartWork, _SELLER, Event.START_WORK, funding.start_work),
     Row(commands.SubmitMilestone, _SELLER, Event.SUBMIT_MILESTONE, milestones.submit, milestones.check_submit),
     Row(commands.ApproveMilestone, _BUYER, Event.APPROVE_MILESTONE, milestones.approve, milestones.check_review),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -70,3 +70,8 @@ class RefusedError(Exception):
     def __init__(self, code: ErrorCode, message: str, **details: Any) -> None:
         super().__init__(message)
         self.refusal = Refusal(code=code.code, message=message, details=details)
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Self:
+        """The exception for a refusal that was given elsewhere."""
+        return cls(refusal.kind, refusal.message, **refusal.details)

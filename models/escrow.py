@@ -134,8 +134,8 @@ class Escrow(Document):
         if dispute := self.open_dispute:
             return f"dispute {dispute.id} is {dispute.status}"
         for payout in self.payouts:
-            if payout.status == PayoutStatus.FAILED:
-                return f"payout {payout.id} failed: {payout.reason}"
+            if payout.status in {PayoutStatus.FAILED, PayoutStatus.UNKNOWN}:
+                return f"payout {payout.id} is {payout.status}: {payout.reason}"
         return next((deadline.deferred_because for deadline in self.deadlines if deadline.deferred_because), None)
 
     @property

@@ -6,13 +6,15 @@ of what a command creates from the command itself, so that a retried transaction
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 PREFIXES: Final = (
     "ten", "pty", "esc", "mil", "dsp", "set", "txn", "ent", "pay", "evt", "pol", "whk", "dln", "chg", "aud", "cmd",
 )  # fmt: skip
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, which sorts like the number
 _LENGTH: Final = 26
 _ENTROPY_BYTES: Final = 10
@@ -23,7 +25,7 @@ def make(prefix: str, at: datetime, entropy: bytes) -> str:
     """Build an id for the moment ``at`` from 10 bytes of entropy."""
     if prefix not in PREFIXES or len(entropy) != _ENTROPY_BYTES:
         raise ValueError(f"an id is one of {', '.join(PREFIXES)} and {_ENTROPY_BYTES} bytes of entropy")
-    number = (int(at.timestamp() * 1000) << 80) | int.from_bytes(entropy, "big")
+    number = ((at - _EPOCH) // _MILLISECOND << 80) | int.from_bytes(entropy, "big")
     return f"{prefix}_{''.join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))}"
 
 
@@ -45,7 +47,10 @@ def made_at(identifier: str) -> datetime:
     number = 0
     for character in identifier.partition("_")[2]:
         number = number << 5 | _ALPHABET.index(character)
-    return datetime.fromtimestamp((number >> 80) / 1000, UTC)
+    try:
+        return _EPOCH + (number >> 80) * _MILLISECOND
+    except OverflowError:
+        raise ValueError(f"{identifier!r} is of no moment in the calendar") from None
 
 
 def escrow_workflow(escrow: str) -> str:

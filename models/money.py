@@ -37,8 +37,8 @@ class Money:
         decimals = exponent(currency)
         if not _DECIMAL.fullmatch(text):
             raise ValueError(f"{text!r} is not an amount: expected digits with an optional decimal point, like 1500.00")
-        units = Decimal(text).scaleb(decimals)
-        if units != units.to_integral_value():
+        units = Fraction(text) * 10**decimals  # exact, where Decimal would round at 28 digits
+        if units.denominator != 1:
             raise ValueError(f"{text} has more decimals than {currency} allows ({decimals})")
         return cls(int(units), currency)
 

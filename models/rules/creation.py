@@ -38,6 +38,8 @@ def blank(command: Create, now: datetime, policy: ReleasePolicy, clock_offset: i
 
 def create(case: Case, command: Create) -> Decision:
     """Check the agreement as a whole and write it down. No money moves."""
+    if case.escrow.version != BEFORE_CREATION:
+        raise RefusedError(ErrorCode.ALREADY_EXISTS, f"escrow {command.escrow} exists already")
     if command.buyer == command.seller:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "buyer and seller must be two different parties")
     drafts = _drafts(command)
@@ -71,7 +73,12 @@ def _drafts(command: Create) -> tuple[MilestoneDraft, ...]:
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"unknown template {command.template!r}: there are {known}")
     if command.event_date is None:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "a template needs event_date, such as 2026-06-15")
-    return from_template(command.template, Money(command.amount, command.currency), command.event_date)
+    try:
+        return from_template(command.template, Money(command.amount, command.currency), command.event_date)
+    except (ValueError, OverflowError) as error:  # a part of nothing, a date beyond the calendar
+        raise RefusedError(
+            ErrorCode.INVALID_COMMAND, f"template {command.template!r} does not fit the amount and event_date"
+        ) from error
 
 
 def _milestones(case: Case, amount: int, drafts: tuple[MilestoneDraft, ...]) -> tuple[Milestone, ...]:

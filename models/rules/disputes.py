@@ -100,7 +100,7 @@ def resolve(case: Case, command: ResolveDispute) -> Decision:
         return _back_to_work(case, dispute, covered)
     total = case.escrow.money(dispute.amount)
     outcome, division, fee, base = _divide(case, command, total)
-    to_seller = division.total != division.buyer_refund
+    to_seller = outcome != "refund" and command.seller_share != 0
     case.end_milestones(covered, MilestoneStatus.APPROVED if to_seller else MilestoneStatus.REFUNDED)
     case.settle(
         outcome, division, fee, base,

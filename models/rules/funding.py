@@ -4,9 +4,17 @@ from models import postings
 from models.commands import Fund, StartWork
 from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
+from models.escrow import Escrow
 from models.money import Money
 from models.rules.creation import refuse_short_wallet
 from models.states import State
+
+
+def check_fund(escrow: Escrow, command: Fund) -> None:  # noqa: ARG001 - every check has the same signature
+    """A payment method goes with the gateway, and only with it."""
+    if (command.source == "gateway") != (command.payment_method is not None):
+        rule = "needs" if command.source == "gateway" else "does not take"
+        raise RefusedError(ErrorCode.INVALID_COMMAND, f"source {command.source} {rule} a payment_method")
 
 
 def fund(case: Case, command: Fund) -> Decision:

@@ -1,0 +1,150 @@
+"""The one port to payment providers. Three outcomes as types, so that nobody can forget the third.
+
+How a caller reaches a definite answer, whatever happens in between::
+
+    outcome = gateway.transfer(key=…)
+    while not isinstance(outcome, Succeeded | Declined):
+        wait with back-off
+        outcome = gateway.look_up(operation="transfer", key=…)
+        if isinstance(outcome, NotFound):
+            outcome = gateway.transfer(key=…)      # the same key and the same arguments, never new ones
+
+Why sending again after ``NotFound`` is right, and the only thing it permits:
+
+* ``NotFound`` says that the provider had nothing under the key *when it was asked*. An earlier attempt may still be on
+  its way, so it never means "failed": returning the money on it could pay twice.
+* Within ``key_window`` of the first attempt the provider itself refuses to act twice on one key: the late attempt and
+  the new one are one operation, whichever arrives first.
+* After ``key_window`` the provider may have forgotten the key, but every attempt of that age has long been carried out
+  or lost, so a look-up made *after* the window is the truth. Hence: past the window, always look up right before
+  sending (``GatewayActivities`` does so by itself). A new attempt opens a new window for its own successors.
+* Attempts must not overlap with this look-up: one attempt ends (its HTTP timeout) before the next begins.
+* If the provider keeps answering the same stored server error under the key while ``look_up`` finds nothing, the
+  outcome stays unknown until the window has passed; a new key is not a way out, because the old one may have worked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from models.gateway import GatewayOperation
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The provider did it. ``amount`` is in our minor units (ISO 4217), as the provider states it."""
+
+    reference: str
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """Definite: money did not move and will not move under this key.
+
+    ``code`` is the provider's own word (``insufficient_funds``); ``message`` is ours and safe to show and to keep: it
+    holds no secret, no card data and no account number.
+    """
+
+    code: str
+    message: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Neither success nor failure. Ask again with ``look_up``; do nothing else."""
+
+    reason: str
+    reference: str | None = None
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """The provider has nothing under this key at this moment. Permits one thing: the same call with the same key."""
+
+
+Outcome = Succeeded | Declined | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """A verified message of the provider: a reason to look, never a fact to book. It may be repeated, late or early."""
+
+    id: str
+    type: str
+    created: datetime
+    reference: str | None
+    """The provider's id of the object it is about."""
+    key: str | None
+    """Our operation's key, when the object carries one."""
+    operation: GatewayOperation | None
+    """What kind of operation the object is, when it is one of ours."""
+
+
+class GatewayMisconfiguredError(Exception):
+    """The provider does not accept us (key, permission, address). Says nothing about any operation: fix, then retry."""
+
+
+class IdempotencyMismatchError(Exception):
+    """One key, two different operations: an error of the program. A person must look; nothing may be sent again."""
+
+
+class InvalidSignatureError(Exception):
+    """A webhook that is forged, damaged or older than five minutes. It must have no effect."""
+
+
+class Gateway(Protocol):
+    """A payment provider. Synchronous and thread-safe; every call ends within the adapter's timeout.
+
+    Amounts are integer minor units by ISO 4217. ``key`` names the operation (payout id and generation), never the
+    attempt. All but ``verify_webhook`` may raise ``GatewayMisconfiguredError`` or ``IdempotencyMismatchError``;
+    whatever else goes wrong is an ``Unknown``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The provider's name in the books (``gateway_cash:stripe``)."""
+
+    @property
+    def key_window(self) -> timedelta:
+        """How long after an attempt the provider surely still knows its key."""
+
+    def charge(
+        self,
+        *,
+        key: str,
+        party: str,
+        payment_method: str,
+        amount: int,
+        currency: str,
+        metadata: Mapping[str, str],
+        customer: str | None = None,
+    ) -> Outcome:
+        """Take money from a payment method whose owner is not present."""
+
+    def refund(
+        self, *, key: str, charge_reference: str, amount: int, currency: str, metadata: Mapping[str, str]
+    ) -> Outcome:
+        """Give back all or part of a charge."""
+
+    def transfer(
+        self, *, key: str, destination: str, amount: int, currency: str, metadata: Mapping[str, str]
+    ) -> Outcome:
+        """Send money to a connected account."""
+
+    def look_up(
+        self,
+        *,
+        operation: GatewayOperation,
+        key: str,
+        reference: str | None = None,
+        charge_reference: str | None = None,
+    ) -> Outcome | NotFound:
+        """Ask what became of an operation. Never sends money. A refund needs its ``charge_reference``."""
+
+    def verify_webhook(self, *, body: bytes, signature: str) -> WebhookEvent:
+        """Check a webhook's origin and age. Raises ``InvalidSignatureError``."""

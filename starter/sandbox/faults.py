@@ -1,0 +1,82 @@
+"""Misbehaviour on demand. A test queues faults; each request takes the first that matches it. Lost on restart."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starter.sandbox.wire import Params, invalid
+
+OPERATIONS: Final = ("charge", "refund", "transfer", "cancel", "look_up", "*")
+FAULTS: Final = {
+    "decline": "refuse for good, as Stripe would (``code`` chooses the reason); the key remembers it",
+    "pending": "carry out, but leave a charge ``processing`` or a refund ``pending``",
+    "requires_action": "leave a charge waiting for its customer",
+    "delay": "wait ``seconds``, then go on as usual",
+    "error_before": "500, nothing done, the key remembers nothing",
+    "error_after": "do and commit the work, then 500; the key remembers the 500",
+    "error_stored": "500, nothing done, but the key remembers the 500",
+    "drop_before": "close the connection without having read the request",
+    "drop_reply_after": "do and commit the work, then close the connection without an answer",
+    "rate_limit": "429, nothing done",
+    "answer": "nothing done; answer with ``status`` and ``body`` (an object, or text as it is)",
+}
+
+
+@dataclass
+class Fault:
+    """One kind of misbehaviour, for the next ``times`` requests that match."""
+
+    operation: str
+    fault: str
+    times: int = 1
+    seconds: float = 0.0
+    code: str | None = None
+    status: int = 400
+    body: Any = None
+    match: dict[str, str] = field(default_factory=dict)
+    """Dotted parameter names and their values, such as ``metadata.holdfast_key``; ``key`` is the idempotency key."""
+
+    def fits(self, operation: str, key: str | None, params: Params) -> bool:
+        """Whether this request is meant. ``*`` means every request that moves money, but no look-up."""
+        if self.operation != operation and (self.operation != "*" or operation == "look_up"):
+            return False
+        return all((key if name == "key" else _at(params, name)) == value for name, value in self.match.items())
+
+
+class FaultQueue:
+    """The faults to come. Used from the server's event loop only, so it needs no lock."""
+
+    def __init__(self) -> None:
+        self._queue: list[Fault] = []
+
+    def add(self, document: dict[str, Any]) -> None:
+        """Queue a fault from its JSON. Raises ``RefusedError`` naming what is wrong."""
+        try:
+            fault = Fault(**document)
+        except TypeError as error:
+            raise invalid(str(error)) from None
+        if fault.operation not in OPERATIONS:
+            raise invalid(f"operation: one of {', '.join(OPERATIONS)}")
+        if fault.fault not in FAULTS:
+            raise invalid(f"fault: one of {', '.join(FAULTS)}")
+        self._queue.append(fault)
+
+    def clear(self) -> None:
+        """Behave from now on."""
+        self._queue.clear()
+
+    def take(self, operation: str, key: str | None, params: Params) -> Fault | None:
+        """Return the first fault that fits and count it down."""
+        for fault in self._queue:
+            if fault.fits(operation, key, params):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._queue.remove(fault)
+                return fault
+        return None
+
+
+def _at(params: Params, dotted: str) -> Any:
+    place: Any = params
+    for step in dotted.split("."):
+        place = place.get(step) if isinstance(place, dict) else None
+    return place

@@ -1,0 +1,185 @@
+"""Sending commands to escrows' workflows, and getting a definite answer back even when the road breaks.
+
+A command that may or may not have arrived is sent again with its id: the books make sure that it happens once.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Engine
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from ledger import reads, tenants
+from ledger.books import Books
+from models import ids
+from models.charges import Charge, ChargeOrder
+from models.commands import Command, Create
+from models.decide import refuse_early
+from models.errors import ErrorCode, Refusal, RefusedError
+from models.escrow import Escrow
+from workflows import visibility
+from workflows.charge import ChargeWorkflow
+from workflows.escrow import EscrowWorkflow
+from workflows.inputs import ClockAdvance, EscrowInput
+from workflows.timeouts import TASK_QUEUE
+
+# Whether the command arrived cannot be told from these; sending it again under its id finds out.
+_UNCLEAR: Final = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.UNKNOWN,
+    }
+)
+_CODES: Final = frozenset(kind.code for kind in ErrorCode)
+_LOST_UPDATE: Final = "AcceptedUpdateCompletedWorkflow"
+_ONE_TRY: Final = timedelta(seconds=20)
+_FIRST_WAIT: Final = 0.2
+_LONGEST_WAIT: Final = 5.0
+
+
+class OutcomeUnknownError(Exception):
+    """The command's outcome could not be learned in time. Send the same command again, with the same id."""
+
+
+class Sender:
+    """Sends commands for one program. ``patience`` is how long it keeps asking for one command's outcome."""
+
+    def __init__(self, client: Client, engine: Engine, patience: timedelta = timedelta(minutes=2)) -> None:
+        self._client = client
+        self._engine = engine
+        self._books = Books(engine)
+        self._patience = patience
+
+    async def send(self, command: Command) -> Escrow:
+        """Send a command and return the escrow as it then is.
+
+        Raises ``RefusedError`` with the refusal, or ``OutcomeUnknownError`` when the engine stays away too long.
+        """
+        command = command.model_copy(update={"received_at": command.received_at or datetime.now(UTC)})
+        give_up = asyncio.get_running_loop().time() + self._patience.total_seconds()
+        wait = _FIRST_WAIT
+        reason: Exception
+        while True:
+            try:
+                return await asyncio.wait_for(self._update(command), _ONE_TRY.total_seconds())
+            except WorkflowUpdateFailedError as error:
+                if not _lost(error):
+                    raise RefusedError.of(await self._refusal(command, error)) from error
+                reason = error
+            except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
+                reason = error
+            except RPCError as error:
+                if error.status == RPCStatusCode.NOT_FOUND:
+                    return await self._answer_from_books(command)
+                if error.status not in _UNCLEAR:
+                    raise
+                reason = error
+            except WorkflowAlreadyStartedError:
+                return await self._answer_from_books(command)
+            if asyncio.get_running_loop().time() + wait > give_up:
+                raise OutcomeUnknownError(f"{command.name} {command.id}: {reason}")
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def top_up(self, order: ChargeOrder) -> Charge:
+        """Charge a payment method and credit the wallet; waits until the gateway's answer is definite."""
+        return await self._client.execute_workflow(
+            ChargeWorkflow.run,
+            order,
+            id=ids.charge_workflow(order.id),
+            task_queue=TASK_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"{order.amount} {order.currency} from {order.party}",
+        )
+
+    async def advance_clock(self, tenant: str, to: timedelta) -> None:
+        """Move a test tenant's clock ahead by ``to`` in all; returns when every deadline that came due was handled.
+
+        Escrows are taken in the order of their deadlines. Raises ``RefusedError`` for a live or unknown tenant.
+        """
+        offset = await asyncio.to_thread(tenants.move_clock, self._engine, tenant, to)
+        for escrow in await asyncio.to_thread(reads.waiting_escrows, self._engine, tenant):
+            handle = self._client.get_workflow_handle_for(EscrowWorkflow.run, ids.escrow_workflow(escrow))
+            advance = ClockAdvance(clock_offset=offset)
+            await handle.execute_update(EscrowWorkflow.advance_clock, advance, id=f"clock:{offset}")
+
+    async def _update(self, command: Command) -> Escrow:
+        if isinstance(command, Create):
+            created: Escrow = await self._client.execute_update_with_start_workflow(
+                command.name,
+                command,
+                start_workflow_operation=_start(command),
+                id=command.id,
+                result_type=Escrow,
+            )
+            return created
+        handle = self._client.get_workflow_handle(ids.escrow_workflow(command.escrow))
+        escrow: Escrow = await handle.execute_update(command.name, command, id=command.id, result_type=Escrow)
+        return escrow
+
+    async def _refusal(self, command: Command, error: WorkflowUpdateFailedError) -> Refusal:
+        cause = error.cause
+        if isinstance(cause, ApplicationError) and cause.type in _CODES:
+            details = dict(cause.details[0]) if cause.details else {}
+            return await self._recorded(command, Refusal(code=cause.type, message=cause.message, details=details))
+        # It did not get as far as the rules (a payload that cannot be read, say), so there is nothing to record.
+        return Refusal(code=ErrorCode.INVALID_COMMAND.code, message=str(cause))
+
+    async def _recorded(self, command: Command, refusal: Refusal) -> Refusal:
+        """Put a refusal into the audit that the workflow gave without touching the books; answers the stored one."""
+        outcome = await asyncio.to_thread(self._books.record_refusal, command, refusal)
+        return outcome.refusal or refusal
+
+    async def _answer_from_books(self, command: Command) -> Escrow:
+        """The workflow is over, or there never was one: the books know what became of the command, or refuse it."""
+        stored = await asyncio.to_thread(reads.stored_outcome, self._engine, command)
+        if stored is None:
+            escrow = await asyncio.to_thread(reads.escrow, self._engine, command.escrow)
+            if escrow is None:
+                raise RefusedError(ErrorCode.NOT_FOUND, f"there is no escrow {command.escrow}")
+            refusal = _already_there(command) or refuse_early(escrow, command)
+            if refusal is None:
+                raise OutcomeUnknownError(f"{command.escrow} has no running workflow: it has to be rebuilt first")
+            raise RefusedError.of(await self._recorded(command, refusal))
+        if stored.refusal or stored.escrow is None:
+            raise RefusedError.of(stored.refusal or Refusal(code=ErrorCode.NOT_FOUND.code, message="no escrow"))
+        return stored.escrow
+
+
+def _start(command: Create) -> WithStartWorkflowOperation[EscrowWorkflow, str]:
+    return WithStartWorkflowOperation(
+        EscrowWorkflow.run,
+        EscrowInput(escrow=command.escrow),
+        id=ids.escrow_workflow(command.escrow),
+        task_queue=TASK_QUEUE,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=visibility.at_start(command),
+        static_summary=visibility.summary(command),
+        static_details=visibility.details(command),
+    )
+
+
+def _lost(error: WorkflowUpdateFailedError) -> bool:
+    return isinstance(error.cause, ApplicationError) and error.cause.type == _LOST_UPDATE
+
+
+def _already_there(command: Command) -> Refusal | None:
+    if isinstance(command, Create):
+        return Refusal(code=ErrorCode.ALREADY_EXISTS.code, message=f"escrow {command.escrow} exists already")
+    return None

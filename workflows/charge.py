@@ -1,0 +1,85 @@
+"""Charging a buyer's payment method: written down first, credited to the wallet once the answer is definite."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.gateway import GatewayActivities
+    from activities.ledger import LedgerActivities
+    from models.charges import Charge, ChargeOrder, ChargeResult
+    from models.gateway import ChargeRequest, GatewayResult, LookUpRequest
+    from workflows import timeouts
+    from workflows.asking import find_out, sent
+
+
+@workflow.defn(name="ChargeWorkflow")
+class ChargeWorkflow:
+    """pending → succeeded or declined. Running it again is harmless: the charge's id is the gateway's key."""
+
+    @workflow.run
+    async def run(self, order: ChargeOrder) -> Charge:
+        """Charge once and book the outcome; answers the charge as the books have it."""
+        charge = await workflow.execute_activity_method(
+            LedgerActivities.begin_charge,
+            order,
+            start_to_close_timeout=timeouts.BOOKS_START_TO_CLOSE,
+            retry_policy=timeouts.BOOKS_UNTIL_BACK,
+            summary=f"write down the charge of {order.amount} {order.currency}",
+        )
+        if charge.status != "pending":
+            return charge
+        result = await self._definite(_request(charge))
+        return await workflow.execute_activity_method(
+            LedgerActivities.settle_charge,
+            _result(charge, result),
+            start_to_close_timeout=timeouts.BOOKS_START_TO_CLOSE,
+            retry_policy=timeouts.BOOKS_UNTIL_BACK,
+            summary=f"book the charge as {result.status}",
+        )
+
+    async def _definite(self, request: ChargeRequest) -> GatewayResult:
+        result = await sent(self._send(request))
+        if result.status == "unknown":
+            return await find_out(self._send, request, _look_up(request, result))
+        return result
+
+    async def _send(self, request: ChargeRequest) -> GatewayResult:
+        return await workflow.execute_activity_method(
+            GatewayActivities.charge,
+            request,
+            task_queue=timeouts.GATEWAY_TASK_QUEUE,
+            start_to_close_timeout=timeouts.GATEWAY_START_TO_CLOSE,
+            schedule_to_close_timeout=timeouts.GATEWAY_SEND_FOR,
+            retry_policy=timeouts.GATEWAY_RETRY,
+            summary=f"charge {request.amount} {request.currency}",
+        )
+
+
+def _request(charge: Charge) -> ChargeRequest:
+    return ChargeRequest(
+        key=charge.id,
+        amount=charge.amount,
+        currency=charge.currency,
+        party=charge.party,
+        payment_method=charge.payment_method,
+        first_sent_at=charge.created_at,
+        metadata={"charge": charge.id},
+    )
+
+
+def _look_up(request: ChargeRequest, result: GatewayResult) -> LookUpRequest:
+    return LookUpRequest(
+        operation="charge",
+        key=request.key,
+        amount=request.amount,
+        currency=request.currency,
+        reference=result.reference,
+    )
+
+
+def _result(charge: Charge, result: GatewayResult) -> ChargeResult:
+    return ChargeResult(
+        id=charge.id,
+        status="succeeded" if result.status == "succeeded" else "declined",
+        reference=result.reference,
+        reason=f"{result.code}: {result.message}" if result.code else result.message,
+    )

@@ -1,0 +1,307 @@
+"""The escrow's workflow: alive as long as the escrow is, it takes commands one at a time and keeps the next deadline.
+
+PostgreSQL is the truth. This holds the last snapshot and nothing else, and can be rebuilt from there at any time.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import RawValue, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.ledger import LedgerActivities
+    from models import deadlines, ids
+    from models.charges import ChargeOrder, charge_of
+    from models.commands import Command, Create, Fund
+    from models.decide import PLATFORM_COMMANDS, Row, refuse_early
+    from models.errors import ErrorCode, Refusal
+    from models.escrow import Deadline, Escrow, Payout
+    from models.outcome import Outcome
+    from models.states import PayoutStatus
+    from workflows import timeouts, visibility
+    from workflows.charge import ChargeWorkflow
+    from workflows.commit import commit, refused
+    from workflows.inputs import ClockAdvance, EscrowInput, PayoutInput
+    from workflows.payout import PayoutWorkflow
+
+_COMMANDS = {row.name: row.command for row in PLATFORM_COMMANDS}
+
+
+def takes_commands(workflow_class: type["EscrowWorkflow"]) -> type["EscrowWorkflow"]:
+    """Give the workflow a typed update, with its validator, for every row of the command table."""
+    for row in PLATFORM_COMMANDS:
+        setattr(workflow_class, row.name, _update(row))
+    return workflow_class
+
+
+def _update(row: Row) -> object:
+    async def handle(self: "EscrowWorkflow", command: Command) -> Escrow:
+        return await self.take(command)
+
+    def validate(self: "EscrowWorkflow", command: Command) -> None:
+        self.refuse_early(command)
+
+    for function in (handle, validate):
+        function.__name__ = row.name
+        function.__qualname__ = f"EscrowWorkflow.{row.name}"
+        function.__annotations__ = {"command": row.command, "return": Escrow if function is handle else None}
+    update = workflow.update(name=row.name, description=row.command.__doc__)(handle)
+    update.validator(validate)
+    return update
+
+
+@workflow.defn(name="EscrowWorkflow")
+@takes_commands
+class EscrowWorkflow:
+    """One escrow from its creation until nothing of it is left to wait for."""
+
+    @workflow.init
+    def __init__(self, start: EscrowInput) -> None:
+        # Commands can be handled before ``run`` takes its first step, so everything they touch is made here.
+        self._id = start.escrow
+        self._clock_offset = timedelta(seconds=start.clock_offset)
+        self._escrow: Escrow | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._one_charge_at_a_time = asyncio.Lock()
+        self._followed: dict[str, asyncio.Task[None]] = {}
+
+    @workflow.run
+    async def run(self, start: EscrowInput) -> str:  # noqa: ARG002 - ``__init__`` has read it
+        """Wait for commands and deadlines until the escrow is over; answers how it ended."""
+        await self._begin()
+        while self._escrow and not self._over():
+            if workflow.info().is_continue_as_new_suggested() and not self._followed:
+                await self._continue()
+            await self._wait()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._escrow.state if self._escrow else "never created"
+
+    async def _begin(self) -> None:
+        """Find the escrow, or wait a while for the ``create`` that this workflow was started for."""
+        async with self._one_at_a_time:
+            if self._escrow is None:
+                escrow = await self._read()
+                if escrow:
+                    self._adopt(escrow)
+        try:
+            created = timeouts.WAIT_FOR_CREATE
+            if self._escrow is None:
+                await workflow.wait_condition(lambda: self._escrow is not None, timeout=created)
+        except TimeoutError:
+            workflow.logger.info("no escrow was created")
+
+    def _over(self) -> bool:
+        return self._escrow is not None and self._escrow.finished and not self._followed
+
+    async def _wait(self) -> None:
+        """Sleep until something changes or the next deadline comes: one timer, set anew only when it changes."""
+        armed = self._timer()
+        deadline = armed[0]
+        if deadline is None:
+            await workflow.wait_condition(lambda: self._stirred(armed))
+            return
+        left = deadline.due_at - self.now()
+        if left > timedelta(0):
+            summary = visibility.timer_summary(self._known(), deadline)
+            try:
+                await workflow.wait_condition(lambda: self._stirred(armed), timeout=left, timeout_summary=summary)
+            except TimeoutError:
+                pass
+            else:
+                return
+        await self._reach(deadline)
+
+    def _timer(self) -> tuple[Deadline | None, timedelta]:
+        return self._known().next_deadline, self._clock_offset
+
+    def _stirred(self, armed: tuple[Deadline | None, timedelta]) -> bool:
+        must_continue = workflow.info().is_continue_as_new_suggested() and not self._followed
+        return self._timer() != armed or self._over() or must_continue
+
+    async def _reach(self, deadline: Deadline) -> None:
+        """Tell the books that a deadline has come; whether it still means anything is theirs to say."""
+        async with self._one_at_a_time:
+            outcome = await commit(deadlines.reach(self._known(), deadline, workflow.now()))
+            self._adopt_from(outcome)
+
+    async def _continue(self) -> None:
+        """Start a fresh history, carrying the escrow's id and the clock; the next run reads the rest."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        offset = int(self._clock_offset.total_seconds())
+        workflow.continue_as_new(EscrowInput(escrow=self._id, clock_offset=offset))
+
+    # Commands -----------------------------------------------------------------------------------------------------
+
+    def refuse_early(self, command: Command) -> None:
+        """Refuse what is bound to be refused, before anything is written to history."""
+        refusal = self._early(command)
+        if refusal:
+            raise refused(refusal)
+
+    async def take(self, command: Command) -> Escrow:
+        """Apply a command. Raises the refusal as an ``ApplicationError`` whose type is the error's code."""
+        outcome = await self._take(command)
+        if outcome.refusal:
+            raise refused(outcome.refusal)
+        return self._known()
+
+    async def _take(self, command: Command) -> Outcome:
+        # A sender may say when it received the command, never that it will.
+        now = workflow.now()
+        received_at = min(command.received_at or now, now)
+        command = command.model_copy(update={"received_at": received_at})
+        if isinstance(command, Fund) and command.source == "gateway":
+            async with self._one_charge_at_a_time:
+                if self._early(command) is None:
+                    await self._charge(command)
+                return await self._commit(command)
+        return await self._commit(command)
+
+    async def _commit(self, command: Command) -> Outcome:
+        async with self._one_at_a_time:
+            outcome = await commit(command)
+            self._adopt_from(outcome)
+            return outcome
+
+    def _early(self, command: Command) -> Refusal | None:
+        if command.escrow != self._id:
+            message = f"this is the workflow of {self._id}, the command is for {command.escrow}"
+            return Refusal(code=ErrorCode.INVALID_COMMAND.code, message=message)
+        if self._escrow is None or isinstance(command, Create):
+            return None
+        return refuse_early(self._escrow, command)
+
+    @workflow.signal(dynamic=True)
+    async def on_signal(self, name: str, arguments: Sequence[RawValue]) -> None:
+        """Take any command of the table as a signal: its sender does not wait, so a refusal is only recorded."""
+        if name not in _COMMANDS or len(arguments) != 1:
+            workflow.logger.warning("ignored signal %s: expected one of %s", name, ", ".join(_COMMANDS))
+            return
+        try:
+            command = workflow.payload_converter().from_payload(arguments[0].payload, _COMMANDS[name])
+            if command.escrow == self._id:
+                await self._take(command)
+        except (FailureError, ValueError, RuntimeError) as error:
+            # An exception that leaves a signal handler would fail the escrow for good.
+            workflow.logger.warning("signal %s could not be taken: %s", name, type(error).__name__)
+
+    @workflow.update
+    async def advance_clock(self, advance: ClockAdvance) -> Escrow:
+        """Follow the tenant's test clock: answers when every deadline that has become due was handled."""
+        self._clock_offset = max(self._clock_offset, timedelta(seconds=advance.clock_offset))
+        while (escrow := self._escrow) and (deadline := deadlines.due(escrow, self.now())):
+            await self._reach(deadline)
+        return self._known()
+
+    @workflow.query
+    def snapshot(self) -> Escrow:
+        """The escrow as this workflow last saw it."""
+        return self._known()
+
+    @workflow.query
+    def deadlines(self) -> list[Deadline]:
+        """What the escrow will do by itself, and when."""
+        return list(self._known().deadlines)
+
+    # What follows from a snapshot ---------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The tenant's time."""
+        return workflow.now() + self._clock_offset
+
+    def _known(self) -> Escrow:
+        if self._escrow is None:
+            raise refused(Refusal(code=ErrorCode.NOT_FOUND.code, message=f"there is no escrow {self._id} yet"))
+        return self._escrow
+
+    def _adopt_from(self, outcome: Outcome) -> None:
+        if outcome.escrow:
+            self._adopt(outcome.escrow)
+
+    def _adopt(self, escrow: Escrow) -> None:
+        """Keep a newer snapshot, show it to operators, and see its payouts off. An older one changes nothing."""
+        if self._escrow and escrow.version <= self._escrow.version:
+            return
+        self._escrow = escrow
+        self._clock_offset = max(self._clock_offset, timedelta(seconds=escrow.clock_offset))
+        workflow.set_current_details(visibility.current_details(escrow))
+        if changed := visibility.updates(workflow.info().typed_search_attributes, escrow):
+            workflow.upsert_search_attributes(changed)
+        for payout in escrow.payouts:
+            self._follow_once(payout)
+
+    def _follow_once(self, payout: Payout) -> None:
+        identifier = ids.payout_workflow(payout.id, payout.generation)
+        waiting = payout.status in {PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN}
+        if waiting and identifier not in self._followed:
+            self._followed[identifier] = asyncio.create_task(self._follow(identifier, payout))
+
+    async def _follow(self, identifier: str, payout: Payout) -> None:
+        """Run a payout to its end in a child, so that a slow bank never blocks the escrow.
+
+        The child may be running already, after a rebuild, or have been terminated: it is idempotent, so start it again.
+        """
+        while True:
+            try:
+                escrow = await workflow.execute_child_workflow(
+                    PayoutWorkflow.run,
+                    PayoutInput(escrow=self._id, payout=payout.id, generation=payout.generation),
+                    id=identifier,
+                    parent_close_policy=ParentClosePolicy.ABANDON,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    static_summary=visibility.payout_summary(self._known(), payout),
+                )
+                break
+            except (WorkflowAlreadyStartedError, ChildWorkflowError):
+                await workflow.sleep(timeouts.FOLLOW_EVERY)
+        del self._followed[identifier]
+        self._adopt(escrow)
+
+    async def _charge(self, command: Fund) -> None:
+        """Charge the buyer's payment method for the whole amount; the money arrives in the buyer's wallet."""
+        escrow = self._known()
+        order = ChargeOrder(
+            id=charge_of(command),
+            tenant=escrow.tenant,
+            party=escrow.buyer,
+            amount=escrow.amount,
+            currency=escrow.currency,
+            payment_method=command.payment_method or "",
+        )
+        while True:
+            try:
+                await workflow.execute_child_workflow(
+                    ChargeWorkflow.run,
+                    order,
+                    id=ids.charge_workflow(order.id),
+                    parent_close_policy=ParentClosePolicy.ABANDON,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    static_summary=f"{escrow.money(escrow.amount)} from {escrow.buyer}",
+                )
+                return
+            except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:
+                if _definite(error):
+                    return  # without a confirmed charge the books refuse the funding
+                await workflow.sleep(timeouts.FOLLOW_EVERY)
+
+    async def _read(self) -> Escrow | None:
+        return await workflow.execute_activity_method(
+            LedgerActivities.read_escrow,
+            self._id,
+            start_to_close_timeout=timeouts.BOOKS_START_TO_CLOSE,
+            retry_policy=timeouts.BOOKS_UNTIL_BACK,
+            summary="read the escrow",
+        )
+
+
+def _definite(error: BaseException | None) -> bool:
+    """Whether an error says that trying again is useless."""
+    while error is not None:
+        if isinstance(error, ApplicationError) and error.non_retryable:
+            return True
+        error = error.__cause__
+    return False

@@ -1,0 +1,37 @@
+"""Every timeout and every retry policy, and the order between them.
+
+HTTP timeout (settings, at most 15 s) < start-to-close of a gateway call, which may make four; statement timeout
+(ledger.engine, 15 s) < start-to-close of the books: an attempt has ended before the next one begins.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio.common import RetryPolicy
+
+TASK_QUEUE: Final = "holdfast"
+GATEWAY_TASK_QUEUE: Final = "holdfast-gateway"
+
+BOOKS_START_TO_CLOSE: Final = timedelta(seconds=30)
+GATEWAY_START_TO_CLOSE: Final = timedelta(seconds=75)
+
+# A local activity holds the workflow task, so it is given about a second; then a regular activity takes over, which
+# operations people see as pending, with its last failure, until PostgreSQL is back.
+BOOKS_BRIEFLY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), backoff_coefficient=2.0, maximum_attempts=4
+)
+BOOKS_UNTIL_BACK: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
+
+# The gateway answers "unknown" as a value; what is retried here is a worker that died, or a wrong configuration. After
+# this while the outcome is asked for instead of sent again, long before the provider forgets the key.
+GATEWAY_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
+GATEWAY_SEND_FOR: Final = timedelta(hours=6)
+
+# Asking moves nothing, so it goes on for as long as it takes.
+ASK_AGAIN: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
+# A provider may repeat a stored error for a day while it has nothing to show: then back off, the history is finite.
+RESEND_FIRST: Final = timedelta(seconds=5)
+RESEND_LAST: Final = timedelta(hours=1)
+
+WAIT_FOR_CREATE: Final = timedelta(minutes=1)
+FOLLOW_EVERY: Final = timedelta(minutes=5)
