@@ -19,6 +19,7 @@ from models.fields import (
     EscrowId,
     EvidenceList,
     Line,
+    Metadata,
     MilestoneId,
     PartyId,
     PayoutId,
@@ -89,7 +90,7 @@ class Create(Command):
     template: Category | None = None
     event_date: date | None = None
     release: ReleaseOverride = ReleaseOverride()
-    metadata: Annotated[dict[Annotated[str, Field(max_length=40)], Annotated[str, Field(max_length=500)]], Field(max_length=20)] = Field(default_factory=dict)  # fmt: skip  # noqa: E501
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class Amend(Command):

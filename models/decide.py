@@ -95,9 +95,10 @@ def refuse_early(escrow: Escrow, command: Command) -> Refusal | None:
 
     The cache can lag behind the ledger by a payout's progress, so a newer expected version is left to the transaction.
     """
+    if command.expected_version is not None and command.expected_version > escrow.version:
+        return None
     try:
-        if command.expected_version is not None and command.expected_version < escrow.version:
-            admission.refuse_version(escrow, command.expected_version)
+        admission.refuse_version(escrow, command.expected_version)
         _refuse(escrow, command, ROWS[command.name])
     except RefusedError as error:
         return error.refusal

@@ -68,6 +68,7 @@ Category = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$
 CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_plain)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_plain)]
+Metadata = Annotated[dict[Category, Line], Field(max_length=20)]
 TenantId = Annotated[str, _is("ten")]
 EscrowId = Annotated[str, _is("esc")]
 MilestoneId = Annotated[str, _is("mil")]

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -91,11 +92,27 @@ class Children:
 
 
 def end(processes: list[psutil.Process], number: signal.Signals, seconds: float) -> list[psutil.Process]:
-    """Signal processes that are not our children, wait for them to end, and return those that did not."""
+    """Signal processes that are not our children and return those that still run after ``seconds``."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-    return psutil.wait_procs(processes, timeout=seconds)[1]
+    return outlasting(processes, seconds)
+
+
+def outlasting(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait for processes to end and return those that still run after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while (running := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Tell whether a process does anything still; where nobody buries orphans, as in some containers, they stay."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _describe(child: Child) -> dict[str, object] | None:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from starter.child import Command, StackError
-from starter.children import Children, end
+from starter.children import Children, end, outlasting
 from starter.home import Home, Secrets
 from starter.service import Service
 from starter.unprivileged import User, open_tree, open_way, user_for
@@ -118,7 +118,7 @@ def stop_leftovers(data: Path, progress: Callable[[str], None]) -> None:
         progress(f"Stopping a PostgreSQL that an earlier stack left behind (pid {processes[0].pid}).")
         # Only the postmaster takes SIGINT for an order to shut down, and without one the others leave by themselves.
         end([process for process in processes if process.pid == _recorded_pid(data)], signal.SIGINT, _SHUTDOWN_SECONDS)
-        psutil.wait_procs(processes, timeout=_ABORT_SECONDS)
+        outlasting(processes, _ABORT_SECONDS)
         for number in (signal.SIGQUIT, signal.SIGKILL):
             end(_servers_on(data), number, _ABORT_SECONDS)
     if remaining := _servers_on(data):

@@ -4,11 +4,11 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.gateway import GatewayActivities
-    from activities.ledger import LedgerActivities
     from models.charges import Charge, ChargeOrder, ChargeResult
     from models.gateway import ChargeRequest, GatewayResult, LookUpRequest
     from workflows import timeouts
     from workflows.asking import find_out, sent
+    from workflows.commit import begin_charge, settle_charge
 
 
 @workflow.defn(name="ChargeWorkflow")
@@ -18,23 +18,11 @@ class ChargeWorkflow:
     @workflow.run
     async def run(self, order: ChargeOrder) -> Charge:
         """Charge once and book the outcome; answers the charge as the books have it."""
-        charge = await workflow.execute_activity_method(
-            LedgerActivities.begin_charge,
-            order,
-            start_to_close_timeout=timeouts.BOOKS_START_TO_CLOSE,
-            retry_policy=timeouts.BOOKS_UNTIL_BACK,
-            summary=f"write down the charge of {order.amount} {order.currency}",
-        )
+        charge = await begin_charge(order)
         if charge.status != "pending":
             return charge
         result = await self._definite(_request(charge))
-        return await workflow.execute_activity_method(
-            LedgerActivities.settle_charge,
-            _result(charge, result),
-            start_to_close_timeout=timeouts.BOOKS_START_TO_CLOSE,
-            retry_policy=timeouts.BOOKS_UNTIL_BACK,
-            summary=f"book the charge as {result.status}",
-        )
+        return await settle_charge(_result(charge, result))
 
     async def _definite(self, request: ChargeRequest) -> GatewayResult:
         result = await sent(self._send(request))

@@ -13,7 +13,6 @@ from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureE
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.ledger import LedgerActivities
     from models import deadlines, ids
     from models.charges import ChargeOrder, charge_of
     from models.commands import Command, Create, Fund
@@ -24,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from models.states import PayoutStatus
     from workflows import timeouts, visibility
     from workflows.charge import ChargeWorkflow
-    from workflows.commit import commit, refused
+    from workflows.commit import commit, read, refused
     from workflows.inputs import ClockAdvance, EscrowInput, PayoutInput
     from workflows.payout import PayoutWorkflow
 
@@ -84,7 +83,7 @@ class EscrowWorkflow:
         """Find the escrow, or wait a while for the ``create`` that this workflow was started for."""
         async with self._one_at_a_time:
             if self._escrow is None:
-                escrow = await self._read()
+                escrow = await read(self._id)
                 if escrow:
                     self._adopt(escrow)
         try:
@@ -127,6 +126,10 @@ class EscrowWorkflow:
         async with self._one_at_a_time:
             outcome = await commit(deadlines.reach(self._known(), deadline, workflow.now()))
             self._adopt_from(outcome)
+        if deadline in self._known().deadlines:
+            # The books see it otherwise, which only a mistake can cause: look into it, and do not spin meanwhile.
+            workflow.logger.error("deadline %s has come but did not take effect", deadline.id)
+            await workflow.sleep(timeouts.FOLLOW_EVERY)
 
     async def _continue(self) -> None:
         """Start a fresh history, carrying the escrow's id and the clock; the next run reads the rest."""
@@ -191,8 +194,13 @@ class EscrowWorkflow:
 
     @workflow.update
     async def advance_clock(self, advance: ClockAdvance) -> Escrow:
-        """Follow the tenant's test clock: answers when every deadline that has become due was handled."""
-        self._clock_offset = max(self._clock_offset, timedelta(seconds=advance.clock_offset))
+        """Follow the tenant's test clock: answers when every deadline that has become due was handled.
+
+        The books say how far ahead the clock is, whatever the sender claims.
+        """
+        workflow.logger.info("the test clock is said to be %d s ahead", advance.clock_offset)
+        if escrow := await read(self._id):
+            self._adopt(escrow)
         while (escrow := self._escrow) and (deadline := deadlines.due(escrow, self.now())):
             await self._reach(deadline)
         return self._known()
@@ -224,10 +232,10 @@ class EscrowWorkflow:
 
     def _adopt(self, escrow: Escrow) -> None:
         """Keep a newer snapshot, show it to operators, and see its payouts off. An older one changes nothing."""
+        self._clock_offset = max(self._clock_offset, timedelta(seconds=escrow.clock_offset))
         if self._escrow and escrow.version <= self._escrow.version:
             return
         self._escrow = escrow
-        self._clock_offset = max(self._clock_offset, timedelta(seconds=escrow.clock_offset))
         workflow.set_current_details(visibility.current_details(escrow))
         if changed := visibility.updates(workflow.info().typed_search_attributes, escrow):
             workflow.upsert_search_attributes(changed)
@@ -287,15 +295,6 @@ class EscrowWorkflow:
                 if _definite(error):
                     return  # without a confirmed charge the books refuse the funding
                 await workflow.sleep(timeouts.FOLLOW_EVERY)
-
-    async def _read(self) -> Escrow | None:
-        return await workflow.execute_activity_method(
-            LedgerActivities.read_escrow,
-            self._id,
-            start_to_close_timeout=timeouts.BOOKS_START_TO_CLOSE,
-            retry_policy=timeouts.BOOKS_UNTIL_BACK,
-            summary="read the escrow",
-        )
 
 
 def _definite(error: BaseException | None) -> bool:
