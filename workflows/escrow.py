@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.inputs import ClockAdvance, EscrowInput, PayoutInput
     from workflows.payout import PayoutWorkflow
 
+_ON_ITS_WAY = frozenset({PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN})
 _COMMANDS = {row.name: row.command for row in PLATFORM_COMMANDS}
 
 
@@ -75,7 +76,11 @@ class EscrowWorkflow:
         while self._escrow and not self._over():
             if workflow.info().is_continue_as_new_suggested() and not self._followed:
                 await self._continue()
-            await self._wait()
+            try:
+                await self._wait()
+            except asyncio.CancelledError:
+                # Ending an escrow is a command, decided in the books; the engine's own cancellation has no meaning here.
+                workflow.logger.warning("ignored a request to cancel the workflow: send the command cancel instead")
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._escrow.state if self._escrow else "never created"
 
@@ -150,7 +155,7 @@ class EscrowWorkflow:
         outcome = await self._take(command)
         if outcome.refusal:
             raise refused(outcome.refusal)
-        return self._known()
+        return outcome.escrow or self._known()
 
     async def _take(self, command: Command) -> Outcome:
         # A sender may say when it received the command, never that it will.
@@ -244,8 +249,7 @@ class EscrowWorkflow:
 
     def _follow_once(self, payout: Payout) -> None:
         identifier = ids.payout_workflow(payout.id, payout.generation)
-        waiting = payout.status in {PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN}
-        if waiting and identifier not in self._followed:
+        if payout.status in _ON_ITS_WAY and identifier not in self._followed:
             self._followed[identifier] = asyncio.create_task(self._follow(identifier, payout))
 
     async def _follow(self, identifier: str, payout: Payout) -> None:
@@ -266,6 +270,10 @@ class EscrowWorkflow:
                 break
             except (WorkflowAlreadyStartedError, ChildWorkflowError):
                 await workflow.sleep(timeouts.FOLLOW_EVERY)
+                escrow = await read(self._id) or self._known()
+                now = escrow.payout(payout.id)
+                if now is None or now.generation != payout.generation or now.status not in _ON_ITS_WAY:
+                    break
         del self._followed[identifier]
         self._adopt(escrow)
 
