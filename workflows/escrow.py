@@ -79,7 +79,9 @@ class EscrowWorkflow:
             try:
                 await self._wait()
             except asyncio.CancelledError:
-                # Ending an escrow is a command, decided in the books; the engine's own cancellation has no meaning here.
+                if workflow.cancellation_reason() is None:
+                    raise  # the worker is only putting this run out of its memory
+                # Ending an escrow is a command, decided in the books: the engine's own cancellation means nothing here.
                 workflow.logger.warning("ignored a request to cancel the workflow: send the command cancel instead")
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._escrow.state if self._escrow else "never created"
