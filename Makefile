@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Everything is installed into .venv from the hashed lock file.
-SHELL := /bin/bash
-PYTHON ?= python3
+# The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 demo` names another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -13,7 +14,8 @@ help: ## Show the targets.
 install: $(VENV)/.installed ## Make .venv with every pinned dependency.
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Holdfast needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'
+	@test -n "$(PYTHON)" || { echo "Holdfast needs Python 3.11 or newer, and found none. Name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing the pinned dependencies into $(VENV), once; this takes a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -3,6 +3,7 @@
 Opaque ids only: search attributes are stored in clear, and kept long.
 """
 
+import re
 from typing import Any, Final
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
@@ -30,6 +31,8 @@ SEARCH_ATTRIBUTES: Final[dict[str, str]] = {
     NEXT_DEADLINE.name: "Datetime",
     NEEDS_ATTENTION.name: "Bool",
 }
+
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#|!&])")
 
 _WAITS_FOR: Final = {
     State.CREATED: "the buyer to fund it",
@@ -78,7 +81,7 @@ def summary(command: Create) -> str:
 def details(command: Create) -> str:
     """The agreement, as Markdown, fixed at the workflow's start."""
     amount = Money(command.amount, command.currency)
-    rows = [f"| {one.title} | {Money(one.amount, command.currency)} |" for one in command.milestones]
+    rows = [f"| {_escaped(one.title)} | {Money(one.amount, command.currency)} |" for one in command.milestones]
     table = ["", "| milestone | amount |", "|---|---|", *rows] if rows else []
     return "\n".join(
         [f"**{amount}** from `{command.buyer}` to `{command.seller}`, category `{command.category}`", *table]
@@ -96,8 +99,13 @@ def current_details(escrow: Escrow) -> str:
         *(f"- payout of {escrow.money(p.amount)}: {p.status}" for p in escrow.payouts),
     ]
     if escrow.attention:
-        lines.append(f"- **needs attention**: {escrow.attention}")
+        lines.append(f"- **needs attention**: {_escaped(escrow.attention)}")
     return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Somebody else's words as Markdown that shows them and does nothing else: no link, no image, no HTML."""
+    return _MARKDOWN.sub(r"\\\1", text).replace("\n", " ")
 
 
 def waits_for(escrow: Escrow) -> str:
