@@ -128,6 +128,18 @@ def test_edge_22_reversals_together_above_the_original_are_refused() -> None:
     assert deal.escrow.refunded == 150000
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=12))
+def test_edge_22_a_reversal_is_accepted_exactly_while_the_milestone_still_holds_it(amounts: list[int]) -> None:
+    deal = Deal.at(State.FUNDED, amount=300, milestones=(100, 200))
+    returned = 0
+    for amount in amounts:
+        accepted = isinstance(deal.respond(order(ReverseMilestone, deal.escrow, amount=amount)), Decision)
+        assert accepted == (returned + amount <= 100)
+        returned += amount if accepted else 0
+        assert deal.escrow.milestones[0].reversed == deal.escrow.refunded == returned
+
+
 def test_edge_22_fully_reversed_means_no_more() -> None:
     deal = Deal.at(State.FUNDED)
     deal.do(ReverseMilestone, milestone=1, amount=150000)

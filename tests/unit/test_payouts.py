@@ -27,8 +27,8 @@ def test_a_release_makes_a_payout_due_to_the_sellers_destination() -> None:
 
 def test_a_paid_payout_makes_its_milestone_paid() -> None:
     deal = approved()
-    deal.do(SendPayout)
-    assert deal.escrow.milestones[0].status == MilestoneStatus.APPROVED
+    sent = deal.do(SendPayout).escrow
+    assert sent.milestones[0].status == MilestoneStatus.APPROVED
     deal.do(RecordPayout, outcome="paid", reference="tr_1")
     assert deal.escrow.milestones[0].status == MilestoneStatus.PAID
     assert (latest(deal).status, latest(deal).reference) == (PayoutStatus.PAID, "tr_1")
