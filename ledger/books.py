@@ -129,7 +129,7 @@ def _decide_all(command: Command, loaded: Loaded, refusal: Refusal | None, diges
     batch = Batch(tenant, escrow, received)
     while refusal is None and escrow and (deadline := deadlines.due(escrow, asked_at)):
         reached = deadlines.reach(escrow, deadline, received)
-        escrow = _take_effect(batch, escrow, reached, loaded)
+        escrow = _take_effect(batch, escrow, reached, loaded, asked_at)
         batch.finish(reached, input_hash(reached), Outcome(escrow=escrow))
     if isinstance(command, ReachDeadline):
         # Its own deadline is among those just handled, or it was superseded, or it is early: nothing more to do.
@@ -139,7 +139,7 @@ def _decide_all(command: Command, loaded: Loaded, refusal: Refusal | None, diges
     return outcome, batch
 
 
-def _take_effect(batch: Batch, escrow: Escrow, reached: ReachDeadline, loaded: Loaded) -> Escrow:
+def _take_effect(batch: Batch, escrow: Escrow, reached: ReachDeadline, loaded: Loaded, asked_at: datetime) -> Escrow:
     """Let one deadline act at its own moment; one that is refused is put off and waits for a person."""
     deadline = next(deadline for deadline in escrow.deadlines if deadline.id == reached.deadline)
     now = max(deadline.due_at, escrow.updated_at)
@@ -147,7 +147,7 @@ def _take_effect(batch: Batch, escrow: Escrow, reached: ReachDeadline, loaded: L
     if isinstance(decision, Refusal):
         batch.refuse(reached, escrow, decision, now)
         case = Case(escrow, reached, loaded.policies, now, Funds())
-        decision = deadlines.defer(case, deadline, decision)
+        decision = deadlines.defer(case, deadline, decision, asked_at)
     batch.accept(reached, escrow, decision)
     return decision.escrow
 

@@ -1,4 +1,4 @@
-"""Reading, under lock, everything that a decision needs: one statement each, sent in one round trip."""
+"""Reading, under lock, all that a decision needs: the lock, then one statement for the rest, in one round trip."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import TupleRow
 
-from models.commands import Command, Create, Fund
+from models.commands import Amend, Command, Create, Fund
 from models.decision import Funds
 from models.escrow import Escrow
 from models.fields import Document
@@ -80,6 +80,12 @@ LEFT JOIN party seller ON seller.tenant_id = t.id AND seller.id = s.seller
 LEFT JOIN charge ON charge.id = %(charge)s AND charge.tenant_id = t.id AND charge.party = s.buyer
 """
 
+# Without circumstances there is no tenant, and so neither an escrow nor a command.
+EVERYTHING: Final = (
+    f"SELECT * FROM ({CIRCUMSTANCES}) circumstances "  # noqa: S608 - our own statements
+    f"LEFT JOIN ({STORED_COMMAND}) stored ON true LEFT JOIN ({ESCROW}) escrow ON true"
+)
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -104,14 +110,12 @@ def load(connection: Connection, command: Command, charge: str | None, reserves:
         "seller": create and create.seller,
         "currency": create and create.currency,
         "charge": charge,
-        "wallet": isinstance(command, Create | Fund),
+        "wallet": isinstance(command, Create | Amend | Fund),
     }
     with connection.pipeline():
         connection.execute(LOCK_ESCROW, parameters)
-        stored = connection.execute(STORED_COMMAND, parameters)
-        escrow = connection.execute(ESCROW, parameters)
-        circumstances = connection.execute(CIRCUMSTANCES, parameters)
-    return _loaded(stored.fetchone(), escrow.fetchone(), circumstances.fetchone(), reserves)
+        everything = connection.execute(EVERYTHING, parameters)
+    return _loaded(everything.fetchone(), reserves)
 
 
 def read_escrow(connection: Connection, escrow: str) -> Escrow | None:
@@ -120,10 +124,11 @@ def read_escrow(connection: Connection, escrow: str) -> Escrow | None:
     return Escrow.model_validate_json(row[0]) if row else None
 
 
-def _loaded(stored: TupleRow | None, escrow: TupleRow | None, facts: TupleRow | None, reserves: SpendPolicy) -> Loaded:
-    if facts is None:
+def _loaded(row: TupleRow | None, reserves: SpendPolicy) -> Loaded:
+    if row is None:
         return Loaded(None, None, Policies(), Funds(), 0, known_tenant=False)
-    reporting, offset, fees_version, fees, release, spend, currency, destination, charge, reason, available = facts
+    reporting, offset, fees_version, fees, release, spend, currency, destination, charge, reason, available = row[:11]
+    input_hash, outcome, escrow = row[11:]
     policies = Policies(
         fees=_document(FeePolicy, fees) if fees else None,
         fees_version=fees_version,
@@ -138,8 +143,8 @@ def _loaded(stored: TupleRow | None, escrow: TupleRow | None, facts: TupleRow | 
         seller_destination=destination,
     )
     return Loaded(
-        escrow=Escrow.model_validate_json(escrow[0]) if escrow else None,
-        stored=(stored[0], Outcome.model_validate_json(stored[1])) if stored else None,
+        escrow=Escrow.model_validate_json(escrow) if escrow else None,
+        stored=(input_hash, Outcome.model_validate_json(outcome)) if outcome else None,
         policies=policies,
         funds=funds,
         clock_offset=offset,

@@ -30,10 +30,13 @@ def reach(escrow: Escrow, deadline: Deadline, received_at: datetime | None = Non
     )
 
 
-def defer(case: Case, deadline: Deadline, refusal: Refusal) -> Decision:
-    """Put off a deadline that was refused, and say why: a person has to look, nothing moves meanwhile."""
+def defer(case: Case, deadline: Deadline, refusal: Refusal, asked_at: datetime) -> Decision:
+    """Put off a deadline that was refused, and say why: a person has to look, nothing moves meanwhile.
+
+    It counts from when it was asked for, not from when it was due: after an outage that is once, not once an hour.
+    """
     later = deadline.model_copy(
-        update={"due_at": case.now + DEFERRAL, "deferred_because": f"{refusal.code}: {refusal.message}"}
+        update={"due_at": asked_at + DEFERRAL, "deferred_because": f"{refusal.code}: {refusal.message}"}
     )
     others = tuple(other for other in case.escrow.deadlines if other.id != deadline.id)
     case.change(deadlines=(*others, later))

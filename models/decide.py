@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from models import commands
 from models.commands import Command
+from models.deadlines import due
 from models.decision import Case, Decision, Funds
 from models.errors import Refusal, RefusedError
 from models.escrow import Escrow
@@ -90,12 +91,14 @@ def decide(
         return error.refusal
 
 
-def refuse_early(escrow: Escrow, command: Command) -> Refusal | None:
+def refuse_early(escrow: Escrow, command: Command, at: datetime) -> Refusal | None:
     """Refuse on a cached snapshot what ``decide`` is bound to refuse, without policies or funds.
 
-    The cache can lag behind the ledger by a payout's progress, so a newer expected version is left to the transaction.
+    ``at`` is the tenant's time. The cache can lag behind the ledger by a payout's progress, and deadlines that are due
+    take effect before the command does; what may depend on either is left to the transaction.
     """
-    if command.expected_version is not None and command.expected_version > escrow.version:
+    newer = command.expected_version is not None and command.expected_version > escrow.version
+    if newer or isinstance(command, commands.RetryPayout) or due(escrow, at):
         return None
     try:
         admission.refuse_version(escrow, command.expected_version)

@@ -132,7 +132,7 @@ class Case:
         outcome: SettlementOutcome,
         division: Division,
         fee: Fee,
-        fee_base: Money,
+        steps: tuple[str, ...],
         *,
         source: AccountKind = AccountKind.ESCROW_HOLD,
         milestones: tuple[str, ...] = (),
@@ -141,9 +141,7 @@ class Case:
     ) -> Self:
         """Record the settlement, post it, move the escrow's counters and make the seller's payout due."""
         self._refuse_missing_rate()
-        settlement = Settlement(
-            self.id("set"), outcome, milestones, dispute, division, fee, fee.steps(fee_base), projection
-        )
+        settlement = Settlement(self.id("set"), outcome, milestones, dispute, division, fee, steps, projection)
         self.settlement = settlement
         escrow = self.escrow
         self.post(postings.settle(outcome, source, escrow.id, escrow.buyer, escrow.seller, division))

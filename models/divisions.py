@@ -61,9 +61,13 @@ def partial_refund(total: Money, fee: Fee, returned: Money) -> Division:
     return Division(total, taken, total - returned - taken, returned)
 
 
-def reversal(returned: Money, fee: Fee) -> Division:
-    """A part goes back before release, less the reversal fee, usually none: 50000 at 0 % is 0 / 0 / 50000."""
-    return refund(returned, fee)
+def reversal(before: Money, returned: Money, fee: Fee) -> Division:
+    """A part goes back before release, less the reversal fee, usually none: 50000 at 0 % is 0 / 0 / 50000.
+
+    ``before`` went back earlier. The fee is taken on the sum, so that n partial reversals pay what one full one pays.
+    """
+    taken = fee.on(before + returned) - fee.on(before)
+    return Division(returned, taken, _nothing(returned), returned - taken)
 
 
 def projection(remaining: Money, returned: Money, release_fee: Fee) -> Projection:

@@ -146,7 +146,7 @@ class Escrow(Document):
 
     @property
     def next_deadline(self) -> Deadline | None:
-        """The deadline that comes first; ties in the order in which they were set."""
+        """The deadline that comes first; of two at the same instant always the same one."""
         return min(self.deadlines, key=lambda deadline: (deadline.due_at, deadline.id), default=None)
 
     def money(self, amount: int) -> Money:

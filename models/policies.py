@@ -45,7 +45,7 @@ class ReleasePolicy(Document):
     review_window: Window = timedelta(days=14)
     reminders: Annotated[tuple[Window, ...], Field(max_length=5)] = ()
     evidence_required: bool = False
-    max_milestones: Annotated[int, Field(ge=1, le=3)] = 3
+    max_milestones: Annotated[int, Field(ge=1, le=20)] = 3
 
     @model_validator(mode="after")
     def _reminders_inside_the_window(self) -> Self:

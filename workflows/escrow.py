@@ -183,7 +183,7 @@ class EscrowWorkflow:
             return Refusal(code=ErrorCode.INVALID_COMMAND.code, message=message)
         if self._escrow is None or isinstance(command, Create):
             return None
-        return refuse_early(self._escrow, command)
+        return refuse_early(self._escrow, command, self.now())
 
     @workflow.signal(dynamic=True)
     async def on_signal(self, name: str, arguments: Sequence[RawValue]) -> None:

@@ -18,7 +18,11 @@ def complete(case: Case, command: Complete) -> Decision:  # noqa: ARG001 - every
     fee = find_fee(case.policies, "release", escrow.category)
     case.end_milestones(milestones, MilestoneStatus.APPROVED)
     case.settle(
-        "release", divisions.release(total, fee), fee, total, milestones=tuple(milestone.id for milestone in milestones)
+        "release",
+        divisions.release(total, fee),
+        fee,
+        fee.steps(total),
+        milestones=tuple(milestone.id for milestone in milestones),
     )
     return case.emit("escrow.completed").decision(State.COMPLETED)
 
@@ -58,5 +62,9 @@ def _return_the_rest(case: Case, status: MilestoneStatus) -> None:
     total = escrow.money(escrow.held)
     fee = find_fee(case.policies, "refund", escrow.category)
     case.settle(
-        "refund", divisions.refund(total, fee), fee, total, milestones=tuple(milestone.id for milestone in milestones)
+        "refund",
+        divisions.refund(total, fee),
+        fee,
+        fee.steps(total),
+        milestones=tuple(milestone.id for milestone in milestones),
     )

@@ -45,7 +45,7 @@ def create(case: Case, command: Create) -> Decision:
     drafts = _drafts(command)
     case.change(release=_override(case.policies.release, command.release))
     case.change(milestones=_milestones(case, command.amount, drafts))
-    _wallet_gate(case, command)
+    _wallet_gate(case, command.amount)
     return case.emit("escrow.created", amount=command.amount, currency=command.currency).decision(State.CREATED)
 
 
@@ -59,6 +59,7 @@ def amend(case: Case, command: Amend) -> Decision:
         case.change(milestones=_milestones(case, amount, command.milestones))
     else:
         _refuse_sum_above(amount, [milestone.amount for milestone in escrow.milestones])
+    _wallet_gate(case, amount)
     case.change(title=command.title or escrow.title, amount=amount)
     return case.emit("escrow.amended", amount=amount).decision(State.CREATED)
 
@@ -120,11 +121,11 @@ def _override(policy: ReleasePolicy, override: ReleaseOverride) -> ReleasePolicy
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"release: {error}") from error
 
 
-def _wallet_gate(case: Case, command: Create) -> None:
+def _wallet_gate(case: Case, amount: int) -> None:
     """With ``wallet_gate`` on, an escrow above the buyer's available money is refused. Source: domain.md, section 7."""
     if not case.policies.spend.wallet_gate:
         return
-    refuse_short_wallet(case, Money(command.amount, command.currency), Money(0, command.currency))
+    refuse_short_wallet(case, case.escrow.money(amount), case.escrow.money(0))
 
 
 def refuse_short_wallet(case: Case, amount: Money, reserve: Money) -> None:

@@ -103,7 +103,7 @@ def resolve(case: Case, command: ResolveDispute) -> Decision:
     to_seller = outcome != "refund" and command.seller_share != 0
     case.end_milestones(covered, MilestoneStatus.APPROVED if to_seller else MilestoneStatus.REFUNDED)
     case.settle(
-        outcome, division, fee, base,
+        outcome, division, fee, fee.steps(base),
         source=AccountKind.DISPUTED_FUNDS, milestones=dispute.milestones, dispute=dispute.id,
     )  # fmt: skip
     return case.decision(_state_after(case, dispute, command.resolution))
@@ -145,8 +145,10 @@ def _state_after(case: Case, dispute: Dispute, resolution: str) -> State:
     escrow = case.escrow
     if escrow.refundable:
         target = next_state(escrow, Event.RESOLVE_DISPUTE)
-        came_from_review = dispute.came_from == State.MILESTONE_PENDING
-        return target if target == State.MILESTONE_PENDING or came_from_review else dispute.came_from
+        work_began_meanwhile = dispute.came_from == State.FUNDED and any(one.generation for one in escrow.milestones)
+        if State.MILESTONE_PENDING in {target, dispute.came_from} or work_began_meanwhile:
+            return target
+        return dispute.came_from
     state = State.REFUNDED if resolution == "buyer_favor" else State.COMPLETED
     case.emit(f"escrow.{state}")
     return state

@@ -9,6 +9,7 @@ from models.fees import find_fee
 from models.rules.admission import refuse_transition
 from models.states import TRANSITIONS, Event, MilestoneStatus, State
 
+_RELEASED = frozenset({MilestoneStatus.APPROVED, MilestoneStatus.PAID})
 SUBMITTABLE = frozenset({MilestoneStatus.PENDING, MilestoneStatus.REJECTED})
 
 
@@ -92,7 +93,7 @@ def _release(case: Case, milestone: Milestone, event: str) -> Decision:
     fee = find_fee(case.policies, "release", case.escrow.category)
     case.end_milestones((milestone,), MilestoneStatus.APPROVED)
     case.emit(event, milestone=milestone.id, amount=total.amount)
-    case.settle("release", divisions.release(total, fee), fee, total, milestones=(milestone.id,))
+    case.settle("release", divisions.release(total, fee), fee, fee.steps(total), milestones=(milestone.id,))
     return case.decision(end_or(case, Event.APPROVE_MILESTONE))
 
 
@@ -117,9 +118,10 @@ def reverse(case: Case, command: ReverseMilestone) -> Decision:
     projection = divisions.projection(escrow.money(milestone.remaining), returned, release_fee)
     case.change_milestone(milestone.id, reversed=milestone.reversed + returned.amount)
     case.emit("milestone.reversed", milestone=milestone.id, amount=returned.amount)
-    case.settle(
-        "reversal", divisions.reversal(returned, fee), fee, returned, milestones=(milestone.id,), projection=projection
-    )
+    before = escrow.money(milestone.reversed)
+    steps = (*fee.steps(before + returned), f"less {fee.on(before).amount} taken when {before.amount} went back before")
+    division = divisions.reversal(before, returned, fee)
+    case.settle("reversal", division, fee, steps, milestones=(milestone.id,), projection=projection)
     if returned.amount == milestone.remaining:
         case.end_milestones((milestone,), MilestoneStatus.REFUNDED)
     return case.decision(_state_after_reversal(case))
@@ -129,7 +131,8 @@ def _state_after_reversal(case: Case) -> State:
     """Stay, unless the milestone under review is gone, or with it the last held unit."""
     escrow = case.escrow
     if not escrow.refundable:
-        ended = State.COMPLETED if escrow.released else State.CANCELLED
+        anything_released = any(one.status in _RELEASED for one in escrow.milestones)
+        ended = State.COMPLETED if anything_released else State.CANCELLED
         case.emit(f"escrow.{ended}")
         return ended
     if escrow.state == State.MILESTONE_PENDING and not _under_review(escrow):

@@ -165,12 +165,13 @@ def test_a_deadline_that_was_refused_is_put_off_and_says_whom_it_waits_for() -> 
     deal.now = deadline.due_at
     refusal = deal.refused(ReachDeadline)
     case = Case(deal.escrow, deadlines.reach(deal.escrow, deadline), deal.policies, deal.now, Funds())
-    escrow = deadlines.defer(case, deadline, refusal).escrow
+    asked_at = deadline.due_at + 3 * DAY
+    escrow = deadlines.defer(case, deadline, refusal, asked_at).escrow
     assert escrow.attention is not None
     assert escrow.attention.startswith("fee_policy_not_found")
     assert escrow.next_deadline is not None
     assert (escrow.next_deadline.id, escrow.next_deadline.generation) == (deadline.id, deadline.generation)
-    assert escrow.next_deadline.due_at == deadline.due_at + deadlines.DEFERRAL
+    assert escrow.next_deadline.due_at == asked_at + deadlines.DEFERRAL
     assert (escrow.held, escrow.state, escrow.version) == (500000, deal.escrow.state, deal.escrow.version + 1)
     again = deadlines.reach(escrow, escrow.next_deadline)
     assert again.id != case.command.id

@@ -51,7 +51,7 @@ def test_a_partial_refund_of_40000_out_of_100000_pays_the_fee_only_on_what_is_re
 
 
 def test_a_reversal_of_50000_out_of_100000_projects_5000_of_fee_and_45000_of_earnings() -> None:
-    assert parts(divisions.reversal(eur(50000), NO_FEE)) == (0, 0, 50000)
+    assert parts(divisions.reversal(eur(0), eur(50000), NO_FEE)) == (0, 0, 50000)
     gone = divisions.projection(eur(100000), eur(50000), TEN_PERCENT)
     assert (gone.fee_returned, gone.payout_reduced) == (eur(5000), eur(45000))
 
@@ -152,7 +152,7 @@ def test_every_other_division_conserves_its_total_and_no_part_is_negative(
         divisions.release(eur(total), fee),
         divisions.refund(eur(total), fee),
         divisions.partial_refund(eur(total), fee, returned),
-        divisions.reversal(eur(total), fee),
+        divisions.reversal(eur(0), eur(total), fee),
     ):
         assert sum(parts(division)) == total
         assert min(parts(division)) >= 0

@@ -90,7 +90,7 @@ def command_of(step: Step, deal: Deal) -> Command:
     start = KINDS.index(step.kind)
     for kind in KINDS[start:] + KINDS[:start]:
         tame = _spelled_out(replace(step, kind=kind, by=None, version=None, named=kind not in ENDINGS), deal)
-        if kind not in ENDINGS and refuse_early(deal.escrow, tame) is None:
+        if kind not in ENDINGS and refuse_early(deal.escrow, tame, deal.now) is None:
             return tame
     return _spelled_out(step, deal)
 
@@ -227,7 +227,7 @@ def test_deciding_is_deterministic_and_an_early_refusal_never_contradicts_it(dea
     for step in steps:
         deal.now += step.wait
         before, command, funds = deal.escrow, command_of(step, deal), deal.funds
-        early = refuse_early(before, command)
+        early = refuse_early(before, command, deal.now)
         answer = deal.respond(command)
         assert decide(before, command, deal.policies, deal.now, funds) == answer
         if early:
