@@ -7,6 +7,7 @@ import pytest
 from models import commands
 from models.commands import (
     ApproveMilestone,
+    Cancel,
     RaiseDispute,
     RejectMilestone,
     ResolveDispute,
@@ -17,7 +18,7 @@ from models.commands import (
 from models.decision import Settlement
 from models.postings import AccountKind
 from models.states import DisputeStatus, MilestoneStatus, State
-from tests.builders import SELLER, Deal, new_id, policies
+from tests.builders import BUYER, SELLER, Deal, new_id, policies
 
 
 def under_review(deal: Deal, *milestones: int) -> Deal:
@@ -230,3 +231,15 @@ def test_a_resolution_without_a_fee_rule_moves_nothing_and_works_once_the_rule_i
     assert deal.escrow.milestones[1].status == MilestoneStatus.DISPUTED
     deal.policies = policies()
     assert settled(deal, resolution="split", seller_share="0.5").outcome == "split"
+
+
+def test_a_dispute_before_work_began_returns_to_work_when_something_was_submitted_meanwhile() -> None:
+    """Otherwise the buyer could cancel work that was done while the dispute lasted."""
+    deal = Deal.at(State.FUNDED)
+    deal.do(RaiseDispute, milestones=(1,))
+    deal.do(SubmitMilestone, milestone=2)
+    deal.do(ApproveMilestone, milestone=2)
+    deal.do(ReviewDispute)
+    deal.do(ResolveDispute, resolution="mediation")
+    assert deal.escrow.state is State.IN_PROGRESS
+    assert deal.refused(Cancel, by=BUYER).code == "forbidden"

@@ -163,3 +163,17 @@ def test_a_division_that_loses_or_invents_a_unit_cannot_be_made() -> None:
         Division(eur(100), eur(10), eur(89), eur(0))
     with pytest.raises(ArithmeticError, match="must conserve"):
         Division(eur(100), eur(110), eur(-10), eur(0))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=8), RATES)
+def test_n_partial_reversals_pay_the_reversal_fee_of_one_full_one(amounts: list[int], rate: Decimal) -> None:
+    fee, before = Fee(rate, 1, "reversal/*"), eur(0)
+    taken = returned = 0
+    for amount in amounts:
+        division = divisions.reversal(before, eur(amount), fee)
+        taken += division.platform_fee.amount
+        returned += division.buyer_refund.amount
+        before += eur(amount)
+    once = divisions.reversal(eur(0), before, fee)
+    assert (taken, returned) == (once.platform_fee.amount, once.buyer_refund.amount)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.commands import Fund
+from models.commands import Amend, Fund
 from models.decision import Decision, Funds
 from models.errors import Refusal
 from models.policies import SpendPolicy
@@ -98,3 +98,11 @@ def test_a_charge_that_did_not_succeed_funds_nothing(funds: Funds) -> None:
     assert (answer.code, answer.kind.status) == ("payment_declined", 402)
     assert answer.details["reason"] in {"insufficient funds", "the gateway has not confirmed the charge"}
     assert deal.escrow.state == State.CREATED
+
+
+def test_the_wallet_gate_cannot_be_passed_by_amending_the_amount_afterwards() -> None:
+    create = a_create()
+    deal = Deal(blank(create, NOW, GATE.release, 0), GATE, wallet=500000)
+    deal.play(create)
+    assert deal.refused(Amend, amount=500001).code == "payment_required"
+    deal.do(Amend, amount=500000)
