@@ -1,0 +1,79 @@
+"""Record the histories that every later version has to replay: ``python -m tests.replay.record``.
+
+Plays each story on a stack of its own. Run it after a deliberate change of a workflow and look at the difference; keep
+the histories of a release when its escrows may still be open.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Final
+
+from temporalio.client import Client, WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from activities.gateway import GatewayActivities
+from activities.gateways.stripe import StripeGateway
+from ledger.books import Books
+from tests.market import Market
+from tests.replay.fingerprints import fingerprint
+from tests.replay.stories import STORIES
+from tests.servers import Servers, servers
+from tests.workflow.scene import Sandbox, Scene
+from worker import books_worker, gateway_worker
+
+HISTORIES: Final = Path(__file__).parent / "histories"
+FINGERPRINTS: Final = Path(__file__).parent / "fingerprints.json"
+INCOMPATIBLE: Final = "incompatible.json"
+_SLOTS: Final = 8
+
+
+async def play_all(running: Servers) -> dict[str, list[WorkflowHistory]]:
+    """Play every story and return the histories of its workflows, the escrow's first."""
+    client = await Client.connect(
+        running.endpoints.temporal_address,
+        namespace=running.endpoints.temporal_namespace,
+        data_converter=pydantic_data_converter,
+        identity="recorder",  # the usual one names this machine
+    )
+    provider = StripeGateway(
+        api_key=running.endpoints.stripe_api_key,
+        api_base=running.endpoints.stripe_api_base,
+        webhook_secret=running.endpoints.stripe_webhook_secret,
+        timeout_seconds=5,
+    )
+    sandbox = Sandbox(running.endpoints)
+    histories = {}
+    async with (
+        books_worker(client, Books(running.engine), provider.name, _SLOTS),
+        gateway_worker(client, GatewayActivities(provider), _SLOTS),
+    ):
+        for name, story in STORIES.items():
+            workflows = await story(Scene.of(running, Market(running.engine), client), sandbox)
+            histories[name] = [await client.get_workflow_handle(one).fetch_history() for one in workflows]
+    return histories
+
+
+def fingerprints(histories: dict[str, list[WorkflowHistory]]) -> dict[str, list[list[str]]]:
+    """What each story's workflows commanded."""
+    return {name: [fingerprint(history) for history in recorded] for name, recorded in histories.items()}
+
+
+def main() -> None:
+    """Write the histories, one that no version may accept, and the fingerprints."""
+    HISTORIES.mkdir(exist_ok=True)
+    with servers() as running:
+        recorded = asyncio.run(play_all(running))
+    for name, histories in recorded.items():
+        for number, history in enumerate(histories):
+            text = json.dumps({"workflow_id": history.workflow_id, **json.loads(history.to_json())})
+            (HISTORIES / f"{name}-{number}.json").write_text(text + "\n", encoding="utf-8")
+    # What a careless rename would leave behind: the history knows a child that the code does not start any more.
+    website = (HISTORIES / "website-0.json").read_text(encoding="utf-8")
+    (HISTORIES / INCOMPATIBLE).write_text(website.replace('"PayoutWorkflow"', '"SettlementWorkflow"'), encoding="utf-8")
+    document = json.dumps(fingerprints(recorded), indent=1, ensure_ascii=False)
+    FINGERPRINTS.write_text(document + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

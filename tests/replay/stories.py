@@ -1,0 +1,111 @@
+"""The deals whose histories are recorded and replayed: each plays to its end through the real sender and worker."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+
+from models import ids
+from models.charges import charge_of
+from models.commands import (
+    ApproveMilestone,
+    Cancel,
+    Complete,
+    Fund,
+    RaiseDispute,
+    RejectMilestone,
+    ResolveDispute,
+    RetryPayout,
+    ReviewDispute,
+    StartWork,
+    SubmitMilestone,
+)
+from models.escrow import Escrow
+from models.states import PayoutStatus, State
+from tests.builders import order
+from tests.workflow.scene import Sandbox, Scene
+
+# A story answers the ids of its workflows, the escrow's first.
+Story = Callable[[Scene, Sandbox], Awaitable[list[str]]]
+
+FORTNIGHT: Final = timedelta(days=14)
+
+
+async def website(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """The specification's deal: approved, rejected and resubmitted, disputed and split, released by silence."""
+    escrow = await scene.at(State.MILESTONE_PENDING)
+    await scene.do(RejectMilestone, escrow)
+    await scene.do(SubmitMilestone, escrow)
+    await scene.do(ApproveMilestone, escrow)
+    escrow = await _paid(scene, escrow)
+    await scene.do(SubmitMilestone, escrow, milestone=2)
+    escrow = await scene.do(RaiseDispute, escrow, milestones=(2,))
+    escrow = await scene.do(ReviewDispute, escrow)
+    await scene.do(ResolveDispute, escrow, resolution="split", seller_share=Decimal("0.7"))
+    await _paid(scene, escrow)
+    await scene.do(SubmitMilestone, escrow, milestone=3)
+    await scene.advance(FORTNIGHT)
+    return await _over(scene, escrow)
+
+
+async def cancelled(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """Cancelled by the seller after the first milestone was paid."""
+    escrow = await scene.at(State.MILESTONE_APPROVED)
+    escrow = await _paid(scene, escrow)
+    await scene.do(Cancel, escrow)
+    return await _over(scene, escrow)
+
+
+async def funded_by_card(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """Funded straight from the gateway, then completed by the buyer in one go."""
+    escrow = await scene.at(State.CREATED)
+    command = order(Fund, escrow, source="gateway", payment_method="pm_card_visa")
+    await scene.sender.send(command)
+    charge = ids.charge_workflow(charge_of(command))
+    await scene.do(StartWork, escrow)
+    await scene.do(Complete, escrow)
+    return [*await _over(scene, escrow), charge]
+
+
+async def payout_unknown(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """The gateway does the work and drops its reply: the payout is unknown until it was asked for."""
+    escrow = await scene.at(State.MILESTONE_PENDING)
+    sandbox.fault("transfer", "drop_reply_after", match={"destination": scene.market.destination})
+    await scene.do(ApproveMilestone, escrow)
+    escrow = await _paid(scene, escrow)
+    await scene.do(Cancel, escrow)
+    return await _over(scene, escrow)
+
+
+async def payout_retried(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """The gateway declines for good; the payout is sent again as a new generation."""
+    escrow = await scene.at(State.MILESTONE_PENDING)
+    sandbox.fault("transfer", "decline", match={"destination": scene.market.destination})
+    await scene.do(ApproveMilestone, escrow)
+    escrow = await scene.until(escrow, lambda found: found.payouts[0].status == PayoutStatus.FAILED)
+    await scene.do(RetryPayout, escrow)
+    escrow = await _paid(scene, escrow)
+    await scene.do(Cancel, escrow)
+    return await _over(scene, escrow)
+
+
+STORIES: Final[dict[str, Story]] = {
+    story.__name__: story for story in (website, cancelled, funded_by_card, payout_unknown, payout_retried)
+}
+
+
+async def _paid(scene: Scene, escrow: Escrow) -> Escrow:
+    return await scene.until(
+        escrow, lambda found: bool(found.payouts) and all(one.status == PayoutStatus.PAID for one in found.payouts)
+    )
+
+
+async def _over(scene: Scene, escrow: Escrow) -> list[str]:
+    await scene.completed(escrow)
+    last = await scene.until(escrow, lambda found: found.finished)
+    payouts = (
+        ids.payout_workflow(payout.id, generation)
+        for payout in last.payouts
+        for generation in range(1, payout.generation + 1)
+    )
+    return [ids.escrow_workflow(escrow.id), *payouts]

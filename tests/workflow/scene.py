@@ -1,0 +1,160 @@
+"""A market whose escrows live in Temporal: commands go through the real sender to the real worker."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import httpx
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+
+from ledger import reads
+from models import ids
+from models.commands import Command
+from models.errors import Refusal, RefusedError
+from models.escrow import Escrow
+from models.states import State
+from starter.home import Endpoints
+from starter.sender import Sender
+from tests.builders import PATHS, a_create, order
+from tests.market import Market
+from tests.servers import Servers, soon
+from workflows.escrow import EscrowWorkflow
+from workflows.inputs import EscrowInput
+from workflows.timeouts import TASK_QUEUE
+
+Value = TypeVar("Value")
+# After a worker's death Temporal waits for a workflow task as long as this before it gives it to another.
+WORKFLOW_TASK_TIMEOUT: Final = timedelta(seconds=2)
+
+
+@dataclass
+class Scene:
+    """One tenant, and everything a test needs to play and watch its deals."""
+
+    servers: Servers
+    market: Market
+    client: Client
+    sender: Sender
+
+    @classmethod
+    def of(cls, servers: Servers, market: Market, client: Client) -> "Scene":
+        """A scene in the client's namespace."""
+        return cls(servers, market, client, Sender(client, servers.engine, patience=timedelta(seconds=60)))
+
+    async def create(self, **fields: Any) -> Escrow:
+        """Agree on an escrow; its workflow starts with it. ``fields`` go to ``builders.a_create``."""
+        return await self.sender.send(a_create(**({"tenant": self.market.tenant} | fields)))
+
+    async def at(self, state: State, **fields: Any) -> Escrow:
+        """An escrow that commands through its workflow brought to a state."""
+        escrow = await self.create(**fields)
+        for kind in PATHS[state]:
+            escrow = await self.do(kind, escrow)
+        return escrow
+
+    async def do(self, kind: type[Command], escrow: Escrow, **fields: Any) -> Escrow:
+        """Send a usual command (see ``builders.order``) that has to be accepted."""
+        return await self.sender.send(order(kind, escrow, **fields))
+
+    async def refused(self, kind: type[Command], escrow: Escrow, **fields: Any) -> Refusal:
+        """Send a usual command that has to be refused."""
+        return await self.refusal(order(kind, escrow, **fields))
+
+    async def refusal(self, command: Command) -> Refusal:
+        """Send a command that has to be refused."""
+        try:
+            await self.sender.send(command)
+        except RefusedError as error:
+            return error.refusal
+        raise AssertionError(f"{command.name} should have been refused")
+
+    async def start(self, escrow: Escrow) -> WorkflowHandle[Any, Any]:
+        """Start the workflow of an escrow that the books have already, as a rebuild does."""
+        return await self.client.start_workflow(
+            EscrowWorkflow.run,
+            EscrowInput(escrow=escrow.id),
+            id=ids.escrow_workflow(escrow.id),
+            task_queue=TASK_QUEUE,
+            task_timeout=WORKFLOW_TASK_TIMEOUT,
+        )
+
+    async def advance(self, to: timedelta) -> None:
+        """Move the tenant's clock; every deadline that came due has then been handled."""
+        await self.sender.advance_clock(self.market.tenant, to)
+
+    def handle(self, escrow: Escrow) -> WorkflowHandle[Any, Any]:
+        """The escrow's workflow."""
+        return self.client.get_workflow_handle(ids.escrow_workflow(escrow.id))
+
+    async def until(self, escrow: Escrow, condition: Callable[[Escrow], Value], within: float = 20.0) -> Escrow:
+        """Wait until the books say so, and answer the escrow."""
+
+        async def look() -> Escrow | None:
+            found = reads.escrow(self.servers.engine, escrow.id)
+            return found if found and condition(found) else None
+
+        found = await soon(look, within)
+        assert found is not None
+        return found
+
+    async def status(self, escrow: Escrow) -> WorkflowExecutionStatus | None:
+        """How the escrow's workflow stands with Temporal."""
+        return (await self.handle(escrow).describe()).status
+
+    async def completed(self, escrow: Escrow, within: float = 20.0) -> str:
+        """Wait until the escrow's workflow is over, and answer what it said."""
+
+        async def over() -> bool:
+            return await self.status(escrow) != WorkflowExecutionStatus.RUNNING
+
+        await soon(over, within)
+        return str(await self.handle(escrow).result())
+
+    async def history(self, escrow: Escrow) -> list[str]:
+        """The escrow's workflow's events by name, such as ``TIMER_STARTED``."""
+        return await history(self.handle(escrow))
+
+
+async def history(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """A workflow's events by name, such as ``TIMER_STARTED``."""
+    return [
+        EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") async for event in handle.fetch_history_events()
+    ]
+
+
+async def always(condition: Callable[[], Awaitable[bool]], times: int = 10) -> bool:
+    """Whether a condition holds each time one looks."""
+    return all([await condition() for _ in range(times)])
+
+
+class Sandbox:
+    """The stack's payment sandbox as its tests see it: faults go in, books come out."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._http = httpx.Client(base_url=endpoints.stripe_api_base, auth=(endpoints.stripe_api_key, ""))
+
+    def fault(self, operation: str, fault: str, times: int = 1, **more: Any) -> None:
+        """Queue a fault for the requests that ``match`` (see ``starter.sandbox.faults``)."""
+        document = {"operation": operation, "fault": fault, "times": times, **more}
+        self._http.post("/sandbox/faults", json=document).raise_for_status()
+
+    def behave(self) -> None:
+        """Clear all faults."""
+        self._http.delete("/sandbox/faults").raise_for_status()
+
+    def requests(self, key: str) -> list[dict[str, Any]]:
+        """Every request that came with this key."""
+        return list(self._http.get("/sandbox/journal", params={"key": key}).json())
+
+    def transfers(self, key: str) -> list[dict[str, Any]]:
+        """The transfers that were made under a key."""
+        return self._list("transfers", transfer_group=key)
+
+    def charges(self, key: str) -> list[dict[str, Any]]:
+        """The charges that were made under a key."""
+        return self._list("charges", transfer_group=key)
+
+    def _list(self, path: str, **filters: str) -> list[dict[str, Any]]:
+        return list(self._http.get(f"/v1/{path}", params={"limit": "100", **filters}).json()["data"])
