@@ -70,5 +70,5 @@ def _credit(connection: Connection, charge: Charge, gateway: str) -> None:
         "memo": transaction.memo,
         "posted_at": now,
     }
-    insert_rows(connection, "ledger_transaction", [header])
-    insert_rows(connection, "entry", entry_rows(charge.tenant, identifier, now, transaction.postings))
+    entries = entry_rows(charge.tenant, identifier, now, transaction.postings)
+    insert_rows(connection, {"ledger_transaction": [header], "entry": entries})

@@ -43,6 +43,18 @@ class StatementLine:
 
 
 @dataclass(frozen=True)
+class Movement:
+    """One entry and the command that posted it; ``amount`` in minor units."""
+
+    command: str
+    account: str
+    owner: str
+    direction: str
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True)
 class TrialBalanceLine:
     """One kind of account in one currency, in minor units."""
 
@@ -96,17 +108,21 @@ def wallets(engine: Engine, tenant: str, party: str) -> list[WalletBalance]:
 
 
 def statement(engine: Engine, tenant: str, owner: str) -> list[StatementLine]:
-    """Every entry of an owner's accounts in the order they were posted, each with the balance after it."""
+    """Every entry of an owner's accounts in the order they were recorded, each with the balance after it.
+
+    Not by ``posted_at``: a funding from the gateway is posted when it was received, before the charge that paid for it.
+    """
     rows = _rows(
         engine,
         """SELECT t.posted_at, e.account_kind AS account, t.memo, t.escrow_id AS escrow, e.currency,
                   CASE WHEN e.direction = k.normal_side THEN e.amount ELSE -e.amount END AS amount,
                   sum(CASE WHEN e.direction = k.normal_side THEN e.amount ELSE -e.amount END)
-                      OVER (PARTITION BY e.account_kind, e.currency ORDER BY t.posted_at, t.id, e.id)::bigint AS balance
+                      OVER (PARTITION BY e.account_kind, e.currency
+                            ORDER BY t.recorded_at, t.posted_at, t.id, e.id)::bigint AS balance
            FROM entry e JOIN ledger_transaction t ON t.id = e.transaction_id
            JOIN account_kind k ON k.kind = e.account_kind
            WHERE e.tenant_id = :tenant AND e.owner = :owner
-           ORDER BY t.posted_at, t.id, e.id""",
+           ORDER BY t.recorded_at, t.posted_at, t.id, e.id""",
         tenant=tenant,
         owner=owner,
     )
@@ -119,15 +135,26 @@ def settlements(engine: Engine, escrow_id: str) -> Sequence[RowMapping]:
 
 
 def events(engine: Engine, escrow_id: str) -> Sequence[RowMapping]:
-    """An escrow's events in order."""
+    """An escrow's events in order; what was refused at a version comes after what made that version."""
     return _rows(
-        engine, "SELECT * FROM event WHERE escrow_id = :escrow ORDER BY version, position, id", escrow=escrow_id
+        engine,
+        """SELECT * FROM event WHERE escrow_id = :escrow
+           ORDER BY version, type = 'command.refused', position, recorded_at, id""",
+        escrow=escrow_id,
     )
 
 
 def audit(engine: Engine, escrow_id: str) -> Sequence[RowMapping]:
-    """An escrow's audit rows in the order in which they were recorded."""
-    return _rows(engine, "SELECT * FROM audit WHERE escrow_id = :escrow ORDER BY recorded_at, id", escrow=escrow_id)
+    """An escrow's audit rows in the order in which they were decided.
+
+    Versions tell it: the times of transactions that waited for each other do not.
+    """
+    return _rows(
+        engine,
+        """SELECT * FROM audit WHERE escrow_id = :escrow
+           ORDER BY before_version, after_version, recorded_at, id""",
+        escrow=escrow_id,
+    )
 
 
 def trial_balance(engine: Engine, tenant: str) -> list[TrialBalanceLine]:
@@ -142,6 +169,30 @@ def trial_balance(engine: Engine, tenant: str) -> list[TrialBalanceLine]:
         tenant=tenant,
     )
     return [TrialBalanceLine(**row) for row in rows]
+
+
+def movements(engine: Engine, tenant: str) -> list[Movement]:
+    """Every entry of a tenant's books with the command (or charge) that posted it, in the order of posting."""
+    rows = _rows(
+        engine,
+        """SELECT t.command_id AS command, e.account_kind AS account, e.owner, e.direction, e.amount, e.currency
+           FROM entry e JOIN ledger_transaction t ON t.id = e.transaction_id
+           WHERE e.tenant_id = :tenant ORDER BY t.recorded_at, t.posted_at, t.id, e.id""",
+        tenant=tenant,
+    )
+    return [Movement(**row) for row in rows]
+
+
+def decided(engine: Engine, escrow_id: str, name: str) -> list[tuple[str, Outcome]]:
+    """The commands of one name that were decided on an escrow, by id, oldest first, each with its stored outcome."""
+    rows = _rows(
+        engine,
+        """SELECT id, outcome::text AS outcome FROM command WHERE escrow_id = :escrow AND name = :name
+           ORDER BY recorded_at, id""",
+        escrow=escrow_id,
+        name=name,
+    )
+    return [(row["id"], Outcome.model_validate_json(row["outcome"])) for row in rows]
 
 
 def clock_offset(engine: Engine, tenant: str) -> timedelta | None:

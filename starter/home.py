@@ -18,6 +18,10 @@ _LONGEST_PATH_BYTES = 480
 _LOCK_PATIENCE_SECONDS = 0.5
 
 
+class OccupiedError(StackError):
+    """Another process runs a stack in the directory, or is about to."""
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """What a process needs to reach the stack. Secret parts do not show in ``repr``."""
@@ -136,7 +140,7 @@ class Home:
             if time.monotonic() > deadline:
                 pid = os.read(descriptor, 20).decode() or "unknown"
                 os.close(descriptor)
-                raise StackError(self._occupied(pid))
+                raise OccupiedError(self._occupied(pid))
             time.sleep(0.02)
         return descriptor
 

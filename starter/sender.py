@@ -4,13 +4,17 @@ A command that may or may not have arrived is sent again with its id: the books 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
+import psycopg
+import sqlalchemy.exc
 from sqlalchemy import Engine
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowFailureError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -19,18 +23,21 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ledger import reads, tenants
-from ledger.books import Books
-from models import ids
+from ledger.books import Books, input_hash
+from models import deadlines, ids
 from models.charges import Charge, ChargeOrder
 from models.commands import Command, Create
 from models.decide import refuse_early
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
+from models.money import Money
 from workflows import visibility
 from workflows.charge import ChargeWorkflow
 from workflows.escrow import EscrowWorkflow
 from workflows.inputs import ClockAdvance, EscrowInput
 from workflows.timeouts import TASK_QUEUE
+
+T = TypeVar("T")
 
 # Whether the command arrived cannot be told from these; sending it again under its id finds out.
 _UNCLEAR: Final = frozenset(
@@ -43,6 +50,15 @@ _UNCLEAR: Final = frozenset(
         RPCStatusCode.INTERNAL,
         RPCStatusCode.UNKNOWN,
     }
+)
+# What an attempt raises while Temporal or PostgreSQL is away; ``_unclear`` tells which of them another may cure.
+_TRANSIENT: Final = (
+    RPCError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    TimeoutError,
+    psycopg.OperationalError,
+    sqlalchemy.exc.OperationalError,
 )
 _CODES: Final = frozenset(kind.code for kind in ErrorCode)
 _LOST_UPDATE: Final = "AcceptedUpdateCompletedWorkflow"
@@ -70,53 +86,88 @@ class Sender:
         Raises ``RefusedError`` with the refusal, or ``OutcomeUnknownError`` when the engine stays away too long.
         """
         command = command.model_copy(update={"received_at": command.received_at or datetime.now(UTC)})
-        give_up = asyncio.get_running_loop().time() + self._patience.total_seconds()
-        wait = _FIRST_WAIT
-        reason: Exception
-        while True:
-            try:
-                return await asyncio.wait_for(self._update(command), _ONE_TRY.total_seconds())
-            except WorkflowUpdateFailedError as error:
-                if not _lost(error):
-                    raise RefusedError.of(await self._refusal(command, error)) from error
-                reason = error
-            except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
-                reason = error
-            except RPCError as error:
-                if error.status == RPCStatusCode.NOT_FOUND:
-                    return await self._answer_from_books(command)
-                if error.status not in _UNCLEAR:
-                    raise
-                reason = error
-            except WorkflowAlreadyStartedError:
-                return await self._answer_from_books(command)
-            if asyncio.get_running_loop().time() + wait > give_up:
-                raise OutcomeUnknownError(f"{command.name} {command.id}: {reason}")
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, _LONGEST_WAIT)
+        return await self.patiently(f"{command.name} {command.id}", lambda: self._sent(command))
 
     async def top_up(self, order: ChargeOrder) -> Charge:
-        """Charge a payment method and credit the wallet; waits until the gateway's answer is definite."""
-        return await self._client.execute_workflow(
-            ChargeWorkflow.run,
-            order,
-            id=ids.charge_workflow(order.id),
-            task_queue=TASK_QUEUE,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"{order.amount} {order.currency} from {order.party}",
-        )
+        """Charge a payment method and credit the wallet; waits until the gateway's answer is definite.
+
+        Raises ``RefusedError`` (idempotency_key_reused) when the id stands for another charge, and
+        ``OutcomeUnknownError`` when there is no answer in time: the same order again finds out.
+        """
+        return await self.patiently(f"top_up {order.id}", lambda: self._charged(order))
 
     async def advance_clock(self, tenant: str, to: timedelta) -> None:
         """Move a test tenant's clock ahead by ``to`` in all; returns when every deadline that came due was handled.
 
-        Escrows are taken in the order of their deadlines. Raises ``RefusedError`` for a live or unknown tenant.
+        Escrows are taken in the order of their deadlines. Raises ``RefusedError`` for a live or unknown tenant, and
+        ``OutcomeUnknownError`` when an escrow does not answer in time: moving to the same time again goes on.
         """
-        offset = await asyncio.to_thread(tenants.move_clock, self._engine, tenant, to)
-        for escrow in await asyncio.to_thread(reads.waiting_escrows, self._engine, tenant):
-            handle = self._client.get_workflow_handle_for(EscrowWorkflow.run, ids.escrow_workflow(escrow))
-            advance = ClockAdvance(clock_offset=offset)
+        what = f"advance_clock {tenant}"
+        offset = await self.patiently(what, lambda: asyncio.to_thread(tenants.move_clock, self._engine, tenant, to))
+        waiting = await self.patiently(what, lambda: asyncio.to_thread(reads.waiting_escrows, self._engine, tenant))
+        for escrow in waiting:
+            await self.patiently(f"{what} {escrow}", lambda escrow=escrow: self._follow_clock(escrow, offset))  # type: ignore[misc]
+
+    async def patiently(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Attempt until there is an answer. Every attempt carries the same ids, so repeating one is harmless."""
+        give_up = asyncio.get_running_loop().time() + self._patience.total_seconds()
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return await asyncio.wait_for(attempt(), _ONE_TRY.total_seconds())
+            except _TRANSIENT as error:
+                if not _unclear(error):
+                    raise
+                if asyncio.get_running_loop().time() + wait > give_up:
+                    raise OutcomeUnknownError(f"{what}: {error}") from error
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _sent(self, command: Command) -> Escrow:
+        try:
+            return await self._update(command)
+        except WorkflowUpdateFailedError as error:
+            if _lost(error):
+                raise
+            return await self._refused(command, error)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+        except WorkflowAlreadyStartedError:
+            pass
+        return await self._answer_from_books(command)
+
+    async def _charged(self, order: ChargeOrder) -> Charge:
+        try:
+            return await self._client.execute_workflow(
+                ChargeWorkflow.run,
+                order,
+                id=ids.charge_workflow(order.id),
+                task_queue=TASK_QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=f"{Money(order.amount, order.currency)} from {order.party}",
+            )
+        except WorkflowFailureError as error:
+            if refusal := _refusal_in(error):
+                raise RefusedError.of(refusal) from error
+            raise
+
+    async def _follow_clock(self, escrow: str, offset: int) -> None:
+        handle = self._client.get_workflow_handle_for(EscrowWorkflow.run, ids.escrow_workflow(escrow))
+        advance = ClockAdvance(clock_offset=offset)
+        try:
             await handle.execute_update(EscrowWorkflow.advance_clock, advance, id=f"clock:{offset}")
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            await self._see_that_nothing_is_due(escrow, timedelta(seconds=offset))
+
+    async def _see_that_nothing_is_due(self, identifier: str, offset: timedelta) -> None:
+        """A workflow that is over needs no clock, unless it left a deadline behind."""
+        escrow = await asyncio.to_thread(reads.escrow, self._engine, identifier)
+        if escrow and deadlines.due(escrow, datetime.now(UTC) + offset):
+            raise OutcomeUnknownError(f"{identifier} has no running workflow: it has to be rebuilt first")
 
     async def _update(self, command: Command) -> Escrow:
         if isinstance(command, Create):
@@ -124,21 +175,24 @@ class Sender:
                 command.name,
                 command,
                 start_workflow_operation=_start(command),
-                id=command.id,
+                id=_update_id(command),
                 result_type=Escrow,
             )
             return created
         handle = self._client.get_workflow_handle(ids.escrow_workflow(command.escrow))
-        escrow: Escrow = await handle.execute_update(command.name, command, id=command.id, result_type=Escrow)
+        escrow: Escrow = await handle.execute_update(command.name, command, id=_update_id(command), result_type=Escrow)
         return escrow
 
-    async def _refusal(self, command: Command, error: WorkflowUpdateFailedError) -> Refusal:
-        cause = error.cause
-        if isinstance(cause, ApplicationError) and cause.type in _CODES:
-            details = dict(cause.details[0]) if cause.details else {}
-            return await self._recorded(command, Refusal(code=cause.type, message=cause.message, details=details))
-        # It did not get as far as the rules (a payload that cannot be read, say), so there is nothing to record.
-        return Refusal(code=ErrorCode.INVALID_COMMAND.code, message=str(cause))
+    async def _refused(self, command: Command, error: WorkflowUpdateFailedError) -> Escrow:
+        """Raise the refusal that the workflow gave, unless the books know that the command was accepted before."""
+        refusal = _refusal_in(error)
+        if refusal is None:
+            # It did not get as far as the rules (a payload that cannot be read, say), so there is nothing to record.
+            raise RefusedError(ErrorCode.INVALID_COMMAND, str(error.cause)) from error
+        outcome = await asyncio.to_thread(self._books.record_refusal, command, refusal)
+        if outcome.refusal is None and outcome.escrow is not None:
+            return outcome.escrow
+        raise RefusedError.of(outcome.refusal or refusal) from error
 
     async def _recorded(self, command: Command, refusal: Refusal) -> Refusal:
         """Put a refusal into the audit that the workflow gave without touching the books; answers the stored one."""
@@ -152,7 +206,7 @@ class Sender:
             escrow = await asyncio.to_thread(reads.escrow, self._engine, command.escrow)
             if escrow is None:
                 raise RefusedError(ErrorCode.NOT_FOUND, f"there is no escrow {command.escrow}")
-            refusal = _already_there(command) or refuse_early(escrow, command)
+            refusal = _already_there(command) or refuse_early(escrow, command, _tenant_now(escrow))
             if refusal is None:
                 raise OutcomeUnknownError(f"{command.escrow} has no running workflow: it has to be rebuilt first")
             raise RefusedError.of(await self._recorded(command, refusal))
@@ -175,11 +229,35 @@ def _start(command: Create) -> WithStartWorkflowOperation[EscrowWorkflow, str]:
     )
 
 
+def _update_id(command: Command) -> str:
+    """The engine answers a repeated id with the first result, whatever the body; so the body is part of the id."""
+    return f"{command.id}:{input_hash(command)[:16]}"
+
+
+def _unclear(error: Exception) -> bool:
+    """Whether an attempt may or may not have arrived, so that only another one can tell."""
+    if isinstance(error, RPCError):
+        return error.status in _UNCLEAR
+    return not isinstance(error, WorkflowUpdateFailedError) or _lost(error)
+
+
 def _lost(error: WorkflowUpdateFailedError) -> bool:
     return isinstance(error.cause, ApplicationError) and error.cause.type == _LOST_UPDATE
+
+
+def _refusal_in(error: WorkflowUpdateFailedError | WorkflowFailureError) -> Refusal | None:
+    cause = error.cause
+    if not isinstance(cause, ApplicationError) or cause.type not in _CODES:
+        return None
+    details = dict(cause.details[0]) if cause.details else {}
+    return Refusal(code=cause.type, message=cause.message, details=details)
 
 
 def _already_there(command: Command) -> Refusal | None:
     if isinstance(command, Create):
         return Refusal(code=ErrorCode.ALREADY_EXISTS.code, message=f"escrow {command.escrow} exists already")
     return None
+
+
+def _tenant_now(escrow: Escrow) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=escrow.clock_offset)

@@ -191,10 +191,12 @@ class EscrowWorkflow:
         if name not in _COMMANDS or len(arguments) != 1:
             workflow.logger.warning("ignored signal %s: expected one of %s", name, ", ".join(_COMMANDS))
             return
+        command = _decoded(name, arguments[0])
+        if command is None or command.escrow != self._id:
+            workflow.logger.warning("ignored signal %s: it is no such command for this escrow", name)
+            return
         try:
-            command = workflow.payload_converter().from_payload(arguments[0].payload, _COMMANDS[name])
-            if command.escrow == self._id:
-                await self._take(command)
+            await self._take(command)
         except (FailureError, ValueError, RuntimeError) as error:
             # An exception that leaves a signal handler would fail the escrow for good.
             workflow.logger.warning("signal %s could not be taken: %s", name, type(error).__name__)
@@ -211,6 +213,12 @@ class EscrowWorkflow:
         while (escrow := self._escrow) and (deadline := deadlines.due(escrow, self.now())):
             await self._reach(deadline)
         return self._known()
+
+    @advance_clock.validator
+    def refuse_no_clock(self, advance: ClockAdvance) -> None:
+        """Null and bytes arrive as they are, whatever type was asked for, and would fail the task for ever."""
+        if not isinstance(advance, ClockAdvance):
+            raise refused(Refusal(code=ErrorCode.INVALID_COMMAND.code, message="expected how far the clock is ahead"))
 
     @workflow.query
     def snapshot(self) -> Escrow:
@@ -305,6 +313,17 @@ class EscrowWorkflow:
                 if _definite(error):
                     return  # without a confirmed charge the books refuse the funding
                 await workflow.sleep(timeouts.FOLLOW_EVERY)
+
+
+def _decoded(name: str, argument: RawValue) -> Command | None:
+    """The command that a signal carries, or None for whatever else somebody sent under its name."""
+    kind = _COMMANDS[name]
+    try:
+        command = workflow.payload_converter().from_payload(argument.payload, kind)
+    except Exception:  # noqa: BLE001 - converters raise what they like, and the task would be tried again for ever
+        return None
+    # Null and bytes come out as they are, whatever type was asked for.
+    return command if isinstance(command, kind) else None
 
 
 def _definite(error: BaseException | None) -> bool:

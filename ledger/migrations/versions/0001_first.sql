@@ -290,37 +290,36 @@ END $$;
 CREATE CONSTRAINT TRIGGER balanced AFTER INSERT ON entry
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unbalanced();
 
--- Entries move the balances of accounts that have a floor. Rows are created and locked in one order by everyone, so
--- two transactions over the same accounts wait for each other and never deadlock.
+-- Entries move the balances of accounts that have a floor, account by account in one order for everyone: two
+-- transactions over the same accounts wait for each other and never deadlock. An account's row is made when it is new.
 CREATE FUNCTION move_balances() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE moved record;
 BEGIN
-    IF EXISTS (SELECT FROM posted p LEFT JOIN account_kind k ON k.kind = p.account_kind WHERE k.kind IS NULL) THEN
-        RAISE EXCEPTION 'unknown kind of account' USING ERRCODE = 'foreign_key_violation';
-    END IF;
-    IF EXISTS (SELECT FROM posted p JOIN ledger_transaction t ON t.id = p.transaction_id
-               WHERE t.recorded_by <> pg_current_xact_id()) THEN
+    IF EXISTS (SELECT FROM posted p WHERE pg_current_xact_id() <>
+               (SELECT t.recorded_by FROM ledger_transaction t WHERE t.id = p.transaction_id)) THEN
         RAISE EXCEPTION 'entries join a ledger transaction only when it is recorded'
             USING ERRCODE = 'restrict_violation';
     END IF;
-    INSERT INTO account (tenant_id, kind, owner, currency)
-        SELECT DISTINCT p.tenant_id, p.account_kind, p.owner, p.currency
-        FROM posted p JOIN account_kind k ON k.kind = p.account_kind AND k.has_floor
-        WHERE NOT EXISTS (SELECT FROM account a WHERE (a.tenant_id, a.kind, a.owner, a.currency)
-                                                    = (p.tenant_id, p.account_kind, p.owner, p.currency))
+    FOR moved IN
+        SELECT p.tenant_id, p.account_kind, p.owner, p.currency, k.has_floor,
+               sum(CASE WHEN p.direction = k.normal_side THEN p.amount ELSE -p.amount END)::bigint AS amount
+        FROM posted p LEFT JOIN account_kind k ON k.kind = p.account_kind
+        WHERE k.has_floor IS NOT FALSE
+        GROUP BY 1, 2, 3, 4, 5
         ORDER BY 1, 2, 3, 4
-        ON CONFLICT DO NOTHING;
-    PERFORM FROM account a
-        WHERE (a.tenant_id, a.kind, a.owner, a.currency)
-            IN (SELECT p.tenant_id, p.account_kind, p.owner, p.currency FROM posted p)
-        ORDER BY a.tenant_id, a.kind, a.owner, a.currency
-        FOR UPDATE;
-    UPDATE account a SET balance = a.balance + moved.amount
-        FROM (SELECT p.tenant_id, p.account_kind, p.owner, p.currency,
-                     sum(CASE WHEN p.direction = k.normal_side THEN p.amount ELSE -p.amount END) AS amount
-              FROM posted p JOIN account_kind k ON k.kind = p.account_kind AND k.has_floor
-              GROUP BY 1, 2, 3, 4) moved
-        WHERE (a.tenant_id, a.kind, a.owner, a.currency)
-            = (moved.tenant_id, moved.account_kind, moved.owner, moved.currency);
+    LOOP
+        IF moved.has_floor IS NULL THEN
+            RAISE EXCEPTION 'unknown kind of account' USING ERRCODE = 'foreign_key_violation';
+        END IF;
+        LOOP
+            UPDATE account a SET balance = a.balance + moved.amount
+                WHERE (a.tenant_id, a.kind, a.owner, a.currency)
+                    = (moved.tenant_id, moved.account_kind, moved.owner, moved.currency);
+            EXIT WHEN FOUND;
+            INSERT INTO account (tenant_id, kind, owner, currency)
+                VALUES (moved.tenant_id, moved.account_kind, moved.owner, moved.currency) ON CONFLICT DO NOTHING;
+        END LOOP;
+    END LOOP;
     RETURN NULL;
 END $$;
 CREATE TRIGGER move_balances AFTER INSERT ON entry

@@ -1,0 +1,157 @@
+"""``holdfast``: the command line. Exit codes: 0 done, 1 the deal or a server failed, 2 wrong input, 130 interrupted."""
+
+import os
+import runpy
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from starter.child import StackError
+from starter.misuse import MisuseError
+
+FAILED: Final = 1
+MISUSED: Final = 2
+INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    help="Escrow for marketplaces on Temporal and PostgreSQL: money moves exactly once.",
+    epilog="Exit codes: 0 done, 1 the deal or a server failed, 2 wrong input, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="Directory of the embedded stack and of the runs. Default: HOLDFAST_HOME, or .holdfast where you are.",
+        show_default=False,
+    ),
+]
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a title in Thai must not end a run
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        app()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else FAILED
+        if isinstance(end.code, str):
+            typer.echo(end.code, err=True)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)  # the SDK's threads can crash a finalizing interpreter after all work is done
+
+
+# The commands import what they need themselves, so that help, version and a mistyped file are answered at once.
+
+
+@app.command()
+def up(home: HomeOption = None) -> None:
+    """Keep the embedded stack running, until Ctrl-C.
+
+    That is PostgreSQL, Temporal with its UI, the payment sandbox and a worker. Whatever dies is started again, with
+    its data and at the same address. `holdfast run` in the same directory uses this stack.
+    """
+    with _spoken():
+        from starter.progress import Progress  # noqa: PLC0415
+        from starter.servers import keep_up, read_settings  # noqa: PLC0415
+
+        config = read_settings()
+        with Progress() as progress:
+            keep_up(config, home or config.home, progress)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A deal file in YAML, such as examples/website-redesign.yaml.")],
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Resume an interrupted run, or play one again: nothing moves a second time.", show_default=False
+        ),
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Play a deal and show what became of the money.
+
+    Every action goes through the real workflows: on the stack that `holdfast up` keeps running in the same directory,
+    or on one that is started for the time of the run. With HOLDFAST_DATABASE_URL and TEMPORAL_ADDRESS set, on those
+    servers, with a worker that runs there.
+    """
+    with _spoken():
+        from starter.deal import load  # noqa: PLC0415
+        from starter.progress import Progress  # noqa: PLC0415
+
+        deal = load(file)
+        command = ["holdfast", "run", str(file), *(["--home", str(home)] if home else []), "--run-id"]
+        with Progress() as progress:
+            progress.doing("Getting ready.")
+            from starter.session import Session  # noqa: PLC0415
+
+            session = Session(deal, file, home, progress, again=shlex.join(command))
+            problems = session.resume(run_id) if run_id else session.begin()
+    raise typer.Exit(FAILED if problems else 0)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker for servers of your own.
+
+    It needs HOLDFAST_DATABASE_URL, TEMPORAL_ADDRESS and the settings of Stripe, which .env.example describes. SIGTERM
+    or Ctrl-C lets it finish what it has begun. The embedded stack has a worker already.
+    """
+    with _spoken():
+        from starter.servers import external, read_settings  # noqa: PLC0415
+
+        if external(read_settings()) is None:
+            raise MisuseError(
+                "HOLDFAST_DATABASE_URL and TEMPORAL_ADDRESS say which servers to work for, and neither is set. "
+                "The embedded stack of `holdfast up` needs no worker beside its own."
+            )
+        try:
+            runpy.run_module("worker", run_name="__main__")
+        except RuntimeError as error:
+            raise StackError(f"The worker cannot start: {error}") from error
+        except SystemExit as end:
+            raise MisuseError(str(end)) from end  # it says which setting is missing
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"holdfast {version_of('holdfast')}")
+
+
+@contextmanager
+def _spoken() -> Iterator[None]:
+    """Turn what a person has to know into one message and an exit code. A traceback is for errors of the program."""
+    try:
+        yield
+    except MisuseError as error:
+        _say(error, MISUSED)
+    except StackError as error:
+        _say(error, FAILED)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _say(error: Exception, code: int) -> None:
+    typer.echo(str(error), err=True)
+    raise typer.Exit(code) from error

@@ -1,0 +1,264 @@
+"""A deal as a file tells it: the people, the policies, the agreement, and what happens, in order.
+
+``load`` checks everything that can be known before anything starts, the agreement by the very rule that will decide
+on it, and says where in the file something is wrong and what is allowed there.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from models import ids
+from models.commands import Actor, Command, Create, Role
+from models.currencies import EXPONENTS
+from models.decide import decide
+from models.errors import Refusal
+from models.escrow import Milestone
+from models.fields import Currency, Document, Line, PartyId
+from models.policies import POLICY_KINDS, Policies, ReleasePolicy
+from models.rules import creation
+from starter import written
+from starter.deal_text import DealFileError, Problem, Source, Where, read
+from starter.problems import explain, suggestion
+from starter.written import ACTIONS, COMMANDS, AccountId, AdvanceClock, Facts, References, Written, meant
+
+M = TypeVar("M", bound=BaseModel)
+
+_PLATFORM: Final = "platform"
+# Stand in for what only a run knows, where a command is built to see whether it could be.
+_SAMPLE_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_TENANT, _ESCROW, _DISPUTE, _PAYOUT = (
+    ids.derive(prefix, _SAMPLE_TIME, "sample") for prefix in ("ten", "esc", "dsp", "pay")
+)
+
+
+class Tenant(Written):
+    """The marketplace. It reports in the deal's currency, unless the file says otherwise."""
+
+    name: Line
+    reporting_currency: Currency | None = None
+
+
+class Party(Written):
+    """What is known of a party beside its id."""
+
+    name: Line | None = None
+    payout_destination: AccountId | None = None
+
+
+_POLICIES: Final[dict[str, Any]] = {kind: (written.part(document) | None, None) for kind, document in POLICY_KINDS.items()}  # fmt: skip  # noqa: E501
+_PolicySection: Final[Any] = create_model("Policies", __base__=Written, **_POLICIES)
+_EscrowSection: Final[Any] = written.ESCROW
+
+
+class _Sections(Written):
+    """The top level of a deal file."""
+
+    title: Line
+    tenant: Tenant
+    parties: Annotated[dict[PartyId, Party | None], Field(max_length=100)]
+    operators: Annotated[tuple[PartyId, ...], Field(max_length=20)] = ()
+    policies: _PolicySection | None = None
+    escrow: _EscrowSection
+    actions: Annotated[list[Any], Field(max_length=500)]
+
+
+@dataclass(frozen=True)
+class Action:
+    """One step of the story. ``refusal`` is the code of the refusal that it is meant to meet, if any."""
+
+    do: str
+    actor: Actor | None
+    said: Written
+    refusal: str | None = None
+
+    @property
+    def command(self) -> type[Command] | None:
+        """The kind of command that it sends; None for a top-up and for the clock."""
+        return COMMANDS.get(self.do)
+
+    @property
+    def moves_clock_by(self) -> timedelta:
+        """How far it moves the test clock."""
+        return self.said.by if isinstance(self.said, AdvanceClock) else timedelta(0)
+
+
+@dataclass(frozen=True)
+class Deal:
+    """A deal that can be played. ``digest`` changes with the file's meaning, not with its comments."""
+
+    title: str
+    tenant: str
+    reporting_currency: str
+    currency: str
+    parties: dict[str, Party]
+    policies: dict[str, Document]
+    agreement: Written
+    actions: tuple[Action, ...]
+    digest: str
+
+    def create(self, tenant: str, actor: Actor, **fields: Any) -> Create:
+        """The command that agrees on the escrow. ``fields`` are those that no file knows."""
+        title = getattr(self.agreement, "title", None) or self.title
+        return meant(Create, self.agreement, References(tenant), title=title, actor=actor, **fields)
+
+
+def load(file: Path) -> Deal:
+    """Read a deal file. Raises ``DealFileError`` that names the file, the line, and what is allowed there."""
+    return _Reading(read(file)).deal()
+
+
+class _Reading:
+    """The reading of one file: it collects what is wrong and goes on for as long as that makes sense."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._problems: list[Problem] = []
+        currency = source.value(("escrow", "currency"))
+        self._facts = Facts(currency=currency if isinstance(currency, str) and currency in EXPONENTS else None)
+        self._disputes = 0
+
+    def deal(self) -> Deal:
+        sections = self._built((), lambda: _Sections.model_validate(self._source.tree, context=self._facts))
+        if sections is None:
+            raise DealFileError(self._source.file, self._problems)
+        self._facts = replace(self._facts, people=self._people(sections))
+        deal = Deal(
+            title=sections.title,
+            tenant=sections.tenant.name,
+            reporting_currency=sections.tenant.reporting_currency or sections.escrow.currency,
+            currency=sections.escrow.currency,
+            parties={name: party or Party() for name, party in sections.parties.items()},
+            policies=self._policies(sections.policies),
+            agreement=sections.escrow,
+            actions=(),
+            digest=hashlib.sha256(json.dumps(self._source.tree, sort_keys=True).encode()).hexdigest(),
+        )
+        self._agree(deal)
+        deal = replace(deal, actions=self._actions(sections.actions))
+        if self._problems:
+            raise DealFileError(self._source.file, self._problems)
+        return deal
+
+    def _people(self, sections: _Sections) -> dict[str, Actor]:
+        """Who can be named as an actor; the buyer and the seller are those of the escrow."""
+        roles: dict[str, Role] = {sections.escrow.buyer: "buyer", sections.escrow.seller: "seller"}
+        for party, role in roles.items():
+            if party not in sections.parties:
+                self._wrong(("escrow", role), f"unknown party {party!r}: parties has {', '.join(sections.parties)}")
+        if _PLATFORM in (*sections.parties, *sections.operators):
+            self._wrong((), f"{_PLATFORM!r} is the marketplace itself: nobody else can have that name")
+        people = {name: Actor(role=role, party=name) for name, role in roles.items()}
+        for index, name in enumerate(sections.operators):
+            if name in sections.parties:
+                self._wrong(("operators", index), f"{name!r} cannot be an operator and a party of the same deal")
+            people[name] = Actor(role="operator", party=name)
+        return people | {_PLATFORM: Actor(role="platform")}
+
+    def _policies(self, section: Written | None) -> dict[str, Document]:
+        policies: dict[str, Document] = {}
+        for kind, document in POLICY_KINDS.items():
+            said = getattr(section, kind, None)
+            if said is not None:
+                policy = self._built(("policies", kind), lambda d=document, s=said: meant(d, s, References(_TENANT)))  # type: ignore[misc]
+                policies |= {kind: policy} if policy else {}
+        return policies
+
+    def _agree(self, deal: Deal) -> None:
+        """Learn the milestones that the agreement leads to. What the rules would refuse is wrong already here."""
+        buyer = Actor(role="buyer", party=getattr(deal.agreement, "buyer", None))
+        create = self._built(("escrow",), lambda: deal.create(_TENANT, buyer, id="sample", escrow=_ESCROW))
+        if create is None:
+            return
+        release = deal.policies.get("release") or ReleasePolicy()
+        policies = Policies(release=release if isinstance(release, ReleasePolicy) else ReleasePolicy())
+        blank = creation.blank(create, _SAMPLE_TIME, policies.release, 0)
+        decision = decide(blank, create, policies, _SAMPLE_TIME)
+        if not isinstance(decision, Refusal):
+            self._facts = replace(self._facts, milestones=_names(decision.escrow.milestones))
+        elif not self._is_the_story(decision.code):
+            self._wrong(("escrow",), decision.message)
+
+    def _is_the_story(self, code: str) -> bool:
+        """Whether the file says that its ``create`` is meant to be refused so."""
+        expected = {"do": "create", "expect": {"refused": code}}
+        actions = self._source.value(("actions",))
+        return any(isinstance(one, dict) and expected.items() <= one.items() for one in actions)
+
+    def _actions(self, said: list[Any]) -> tuple[Action, ...]:
+        read = [self._action(("actions", index), one) for index, one in enumerate(said)]
+        actions = [action for action in read if action is not None]
+        if not any(action.do == "create" for action in actions):
+            buyer = next(iter(self._facts.people.values()))
+            actions.insert(0, Action("create", buyer, Written()))
+        return tuple(actions)
+
+    def _action(self, where: Where, said: Any) -> Action | None:
+        """Read one action and see that its command could be built."""
+        do = said.get("do") if isinstance(said, dict) else None
+        if not isinstance(do, str) or do not in ACTIONS:
+            self._wrong((*where, "do"), _not_an_action(said, do))
+            return None
+        form = ACTIONS[do]
+        part = self._built(where, lambda: form.model_validate(said, context=self._facts))
+        if part is None:
+            return None
+        expect = getattr(part, "expect", None)
+        action = Action(do, getattr(part, "actor", None), part, expect and expect.refused)
+        self._try(where, action)
+        self._remember(action)
+        return action
+
+    def _try(self, where: Where, action: Action) -> None:
+        kind = action.command
+        if action.do == "top_up" and action.actor and action.actor.role not in {"buyer", "seller"}:
+            self._wrong((*where, "actor"), "only the buyer and the seller have a wallet to top up")
+        if action.moves_clock_by % timedelta(seconds=1):
+            self._wrong((*where, "by"), "the clock moves by whole seconds")
+        if kind is None or kind is Create:
+            return
+        if written.names_dispute(kind) and not self._disputes:
+            self._wrong(where, f"{action.do} needs a dispute: somebody has to raise one first, with do: dispute")
+        milestones = tuple(ids.derive("mil", _SAMPLE_TIME, str(n)) for n in range(len(self._facts.milestones)))
+        references = References(_TENANT, milestones, (_PAYOUT,) * written.MOST_PAYOUTS, _DISPUTE)
+        self._built(
+            where, lambda: meant(kind, action.said, references, id="sample", escrow=_ESCROW, actor=action.actor)
+        )
+
+    def _remember(self, action: Action) -> None:
+        """What later actions may refer to: a dispute that was raised, milestones that were agreed anew."""
+        if action.refusal is None and action.do == "dispute":
+            self._disputes += 1
+        drafts = getattr(action.said, "milestones", None)
+        if action.refusal is None and action.do == "amend" and drafts:
+            self._facts = replace(self._facts, milestones=_names(drafts))
+
+    def _built(self, where: Where, build: Callable[[], M]) -> M | None:
+        try:
+            return build()
+        except ValidationError as error:
+            self._problems += explain(self._source, error, where)
+            return None
+
+    def _wrong(self, where: Where, message: str) -> None:
+        self._problems.append(self._source.problem(where, message))
+
+
+def _names(milestones: tuple[Milestone, ...]) -> tuple[tuple[str, ...], ...]:
+    """What each milestone can be called by: its title, or its description (a template's title in Thai)."""
+    return tuple(tuple(filter(None, (one.title, one.description))) for one in milestones)
+
+
+def _not_an_action(said: Any, do: Any) -> str:
+    known = ", ".join(ACTIONS)
+    if not isinstance(said, dict):
+        return f"expected an action such as {{actor: alice, do: fund}}; there are {known}"
+    if do is None:
+        return f"missing key 'do'; there are {known}"
+    return f"unknown action {do!r}{suggestion(str(do), ACTIONS)}; there are {known}"

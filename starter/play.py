@@ -1,0 +1,204 @@
+"""Playing a deal: every action is sent to the real workflows, in order, and what follows from it is waited for."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Engine
+from temporalio.client import Client
+
+from ledger import reads, tenants
+from models import ids
+from models.charges import ChargeOrder
+from models.commands import Command, Create
+from models.errors import ErrorCode, Refusal, RefusedError
+from models.escrow import Escrow, Payout
+from models.states import PayoutStatus
+from starter.deal import Action, Deal
+from starter.progress import Progress
+from starter.runs import Run
+from starter.sender import Sender
+from starter.telling import told
+from starter.written import References, meant, names_payout
+
+T = TypeVar("T")
+
+_ON_ITS_WAY: Final = frozenset({PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN})
+# Longer than it takes Temporal to notice that a worker died with a gateway call in its hands (workflows.timeouts).
+_PATIENCE: Final = timedelta(minutes=3)
+_LOOK_AGAIN_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action and what became of it. ``id`` is that of the command or charge, by which the books know it."""
+
+    number: int
+    action: Action
+    id: str | None = None
+    escrow: Escrow | None = None
+    refusal: Refusal | None = None
+
+    def surprise(self, currency: str) -> str | None:
+        """How it went against the story, if it did."""
+        meant_to_be, refusal = self.action.refusal, self.refusal
+        if meant_to_be == (refusal and refusal.code):
+            return None
+        happened = f"refused with {refusal.code}: {refusal.message}" if refusal else "accepted"
+        wanted = f", and was meant to be refused with {meant_to_be}" if meant_to_be else ""
+        return f"step {self.number} ({told(self.action, currency)}) was {happened}{wanted}"
+
+
+@dataclass
+class Played:
+    """A deal as far as it was played. ``problems`` say what did not come out as it should."""
+
+    deal: Deal
+    run: Run
+    steps: list[Step] = field(default_factory=list)
+    escrow: Escrow | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+class Player:
+    """Plays one run of a deal. Playing it again with the same run moves nothing a second time."""
+
+    def __init__(self, deal: Deal, run: Run, client: Client, engine: Engine, progress: Progress) -> None:
+        self._client = client
+        self._engine = engine
+        self._sender = Sender(client, engine)
+        self._progress = progress
+        self._played = Played(deal, run)
+        self._clock = timedelta(0)
+        self._disputes = 0
+
+    async def play(self) -> Played:
+        """Play every action, up to the first that goes against the story, and wait for what follows.
+
+        Raises ``OutcomeUnknownError`` when servers stay away for too long: the same run again goes on from there.
+        """
+        deal, played = self._played.deal, self._played
+        await self._prepare()
+        for number, action in enumerate(deal.actions, start=1):
+            self._progress.doing(f"{number}/{len(deal.actions)}  {told(action, deal.currency)}")
+            step = await self._take(number, action)
+            played.steps.append(step)
+            if surprise := step.surprise(deal.currency):
+                played.problems.append(surprise)
+                break
+        await self._settle()
+        return played
+
+    async def _prepare(self) -> None:
+        """The tenant, its parties and its policies: writing them again changes nothing."""
+        deal, tenant = self._played.deal, self._played.run.tenant
+        await self.books(tenants.create_tenant, tenant, deal.tenant, deal.reporting_currency)
+        for name, party in deal.parties.items():
+            await self.books(tenants.put_party, tenant, name, party.name, party.payout_destination)
+        for kind, document in deal.policies.items():
+            await self.books(tenants.put_policy, tenant, kind, document)
+
+    async def _take(self, number: int, action: Action) -> Step:
+        if action.do == "advance_clock":
+            # How far in all: a run that is played again moves the clock to where it is already.
+            self._clock += action.moves_clock_by
+            await self._sender.advance_clock(self._played.run.tenant, self._clock)
+            return Step(number, action, escrow=await self._escrow())
+        if action.do == "top_up":
+            return await self._top_up(number, action)
+        return await self._send(number, action)
+
+    async def _top_up(self, number: int, action: Action) -> Step:
+        order = ChargeOrder(
+            id=self._played.run.charge(number),
+            tenant=self._played.run.tenant,
+            party=action.actor.party if action.actor and action.actor.party else "",
+            amount=getattr(action.said, "amount"),  # noqa: B009 - every kind of action has fields of its own
+            currency=self._played.deal.currency,
+            payment_method=getattr(action.said, "payment_method"),  # noqa: B009
+        )
+        charge = await self._sender.top_up(order)
+        if charge.status == "succeeded":
+            return Step(number, action, charge.id)
+        refusal = Refusal(code=ErrorCode.PAYMENT_DECLINED.code, message=charge.reason or "the charge was declined")
+        return Step(number, action, charge.id, refusal=refusal)
+
+    async def _send(self, number: int, action: Action) -> Step:
+        command = await self._command(number, action)
+        try:
+            escrow = await self._sender.send(command)
+        except RefusedError as error:
+            return Step(number, action, command.id, refusal=error.refusal)
+        if action.do == "dispute":
+            self._disputes += 1
+        return Step(number, action, command.id, escrow)
+
+    async def _command(self, number: int, action: Action) -> Command:
+        run, deal = self._played.run, self._played.deal
+        fields: dict[str, Any] = {"id": run.command(number, action.do), "escrow": run.escrow, "actor": action.actor}
+        if action.command is None or action.command is Create:
+            return deal.create(run.tenant, **fields)
+        return meant(action.command, action.said, await self._references(action), **fields)
+
+    async def _references(self, action: Action) -> References:
+        """The ids behind a file's numbers: counted, not looked for by status, so that playing again finds the same."""
+        escrow = await self._escrow()
+        wanted = names_payout(action.said)
+        if escrow and wanted:
+            escrow = await self._until(lambda one: len(one.payouts) >= wanted and _definite(one.payouts[wanted - 1]))
+        if escrow is None:
+            return References(self._played.run.tenant)
+        return References(
+            self._played.run.tenant,
+            tuple(one.id for one in escrow.milestones),
+            tuple(one.id for one in escrow.payouts),
+            escrow.disputes[self._disputes - 1].id if self._disputes else None,
+        )
+
+    async def _settle(self) -> None:
+        """Wait until the gateway has answered for every payout, and the workflow has ended if the deal has."""
+        self._progress.doing("Waiting for the payouts to be confirmed.")
+        escrow = await self._until(lambda one: all(_definite(payout) for payout in one.payouts))
+        self._played.escrow = escrow
+        if escrow is None:
+            return
+        self._played.problems += [_unpaid(escrow, payout) for payout in escrow.payouts if payout.unsettled]
+        if escrow.finished:
+            await self._workflow_ended(escrow)
+
+    async def _workflow_ended(self, escrow: Escrow) -> None:
+        handle = self._client.get_workflow_handle(ids.escrow_workflow(escrow.id))
+        try:
+            await asyncio.wait_for(self._sender.patiently("the end of the workflow", handle.result), _PATIENCE.seconds)
+        except TimeoutError:
+            self._played.problems.append(f"the workflow of {escrow.id} has not ended, though the escrow has")
+
+    async def _until(self, condition: Callable[[Escrow], bool]) -> Escrow | None:
+        """The escrow once the condition holds, or as it stands when patience is over."""
+        give_up = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
+        while True:
+            escrow = await self._escrow()
+            if escrow is None or condition(escrow) or asyncio.get_running_loop().time() > give_up:
+                return escrow
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _escrow(self) -> Escrow | None:
+        return await self.books(reads.escrow, self._played.run.escrow)
+
+    async def books(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something with the books, also when PostgreSQL is away for a while."""
+        return await self._sender.patiently(work.__name__, lambda: asyncio.to_thread(work, self._engine, *arguments))
+
+
+def _definite(payout: Payout) -> bool:
+    return payout.status not in _ON_ITS_WAY
+
+
+def _unpaid(escrow: Escrow, payout: Payout) -> str:
+    amount = f"the payout of {escrow.money(payout.amount)} to {payout.party}"
+    if payout.status == PayoutStatus.FAILED:
+        return f"{amount} failed: {payout.reason}"
+    why = f" ({payout.reason})" if payout.reason else ""
+    return f"{amount} is still {payout.status} after {_PATIENCE.seconds} seconds{why}: nothing is lost, it goes on"

@@ -1,0 +1,65 @@
+"""Telling a person what is going on: a line with a spinner in a terminal, plain lines everywhere else."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress as Spinner
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+_WIDTH_WITHOUT_TERMINAL = 110
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it is; files and pipes get no control characters, and a width that reads well."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _WIDTH_WITHOUT_TERMINAL
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+
+
+class Progress:
+    """What is being done right now, on stderr, so that a report on stdout stays clean."""
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._spinner = Spinner(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._spinner.add_task("", start=False)
+
+    def __enter__(self) -> Self:
+        self._spinner.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spinner.stop()
+
+    def doing(self, what: str) -> None:
+        """Say what takes time now; in a terminal it gives way to what comes next."""
+        if self._console.is_terminal:
+            self._spinner.reset(self._task, description=what)
+        else:
+            self._console.print(what, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Say something that is to stay."""
+        self._console.print(line, soft_wrap=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Make room for somebody else's output."""
+        self._spinner.stop()
+        try:
+            yield
+        finally:
+            self._spinner.start()

@@ -1,0 +1,175 @@
+"""The servers a command works with: a user's own, the stack that runs in the home, or one that is started for it."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from settings import Settings, settings
+from starter.child import StackError
+from starter.home import Endpoints, OccupiedError, running
+from starter.misuse import MisuseError
+from starter.progress import Progress
+from starter.runs import Runs
+from starter.stack import Stack
+
+_ASKS_FOR_THE_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ANOTHER_STARTS_SECONDS: Final = 90.0
+_LOOK_AGAIN_SECONDS: Final = 0.2
+_WELCOME: Final = """Holdfast is up in {home}.
+
+  Temporal UI   {ui}
+  Play a deal   holdfast run examples/website-redesign.yaml
+  Logs          {home}/logs
+
+Press Ctrl-C to stop everything."""
+
+
+@dataclass(frozen=True)
+class Servers:
+    """How to reach PostgreSQL and Temporal. ``ui`` is known of an embedded stack; ``lasting`` is one that stays."""
+
+    database_url: str
+    temporal: dict[str, Any]
+    ui: str | None = None
+    lasting: bool = True
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Raises ``MisuseError`` naming the variables that are wrong."""
+    try:
+        return settings()
+    except ValidationError as error:
+        wrong = (f"HOLDFAST_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        raise MisuseError("\n".join(wrong)) from error
+
+
+def external(config: Settings) -> Servers | None:
+    """The servers that the settings name; None when they name none. Raises ``MisuseError`` for half of them."""
+    address = os.environ.get("TEMPORAL_ADDRESS")
+    if config.database_url is None and address is None:
+        return None
+    if config.database_url is None or address is None:
+        given, absent = "HOLDFAST_DATABASE_URL", "TEMPORAL_ADDRESS"
+        if config.database_url is None:
+            given, absent = absent, given
+        raise MisuseError(
+            f"{given} is set, but {absent} is not. Set both to use servers of your own, or neither to have "
+            "everything embedded."
+        )
+    from temporalio.envconfig import ClientConfig  # noqa: PLC0415 - costs a second that only this way needs
+
+    return Servers(config.database_url.get_secret_value(), dict(ClientConfig.load_client_connect_config()))
+
+
+def keep_up(config: Settings, home: Path, progress: Progress) -> None:
+    """Keep a stack running until a signal asks for its end. Raises ``MisuseError``, ``StackError``."""
+    if external(config):
+        raise MisuseError(
+            "The settings name servers of your own, so there is nothing to keep up here; `holdfast worker` works for "
+            "them. Unset HOLDFAST_DATABASE_URL and TEMPORAL_ADDRESS to have everything embedded."
+        )
+    enough = threading.Event()
+    with _stack(config, home, progress) as (stack, endpoints):
+        for number in _ASKS_FOR_THE_END:
+            signal.signal(number, lambda *_: enough.set())
+        with progress.paused():
+            progress.say(_WELCOME.format(home=home, ui=endpoints.temporal_ui))
+            stack.supervise(enough)
+
+
+@contextmanager
+def embedded(config: Settings, home: Path, runs: Runs, progress: Progress) -> Iterator[Servers]:
+    """The running stack of the home, or a fresh one that is supervised and taken down again. Raises ``StackError``."""
+    with runs.using_the_stack() as nobody_else_does:
+        if endpoints := running(home):
+            progress.say(f"Using the stack that runs in {home}.")
+            yield _servers(endpoints, lasting=True)
+            return
+        try:
+            with _stack(config, home, progress) as (stack, endpoints), _supervised(stack):
+                try:
+                    yield _servers(endpoints, lasting=False)
+                finally:
+                    _let_others_finish(nobody_else_does, progress)
+        except OccupiedError as error:
+            yield _servers(_started_by_another(error, home, progress), lasting=True)
+
+
+@contextmanager
+def _stack(config: Settings, home: Path, progress: Progress) -> Iterator[tuple[Stack, Endpoints]]:
+    """Start a stack and stop it in the end, whatever happens and however impatient somebody gets."""
+    started = False
+
+    def tell(line: str) -> None:  # while it starts, one line gives way to the next; what it meets later stays
+        (progress.say if started else progress.doing)(line)
+
+    stack = Stack(
+        home,
+        progress=tell,
+        temporal_port=config.temporal_port,
+        temporal_ui_port=config.temporal_ui_port,
+    )
+    endpoints = stack.start()
+    started = True
+    try:
+        yield stack, endpoints
+    finally:
+        progress.doing("Stopping the stack.")
+        with _undisturbed():
+            stack.stop()
+
+
+@contextmanager
+def _supervised(stack: Stack) -> Iterator[None]:
+    """Whatever of the stack dies meanwhile is started again."""
+    enough = threading.Event()
+    supervisor = threading.Thread(target=stack.supervise, args=(enough,), name="supervisor")
+    supervisor.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        supervisor.join()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal keep us from stopping the servers in order; a second Ctrl-C would not make it quicker."""
+    earlier = {number: signal.signal(number, signal.SIG_IGN) for number in _ASKS_FOR_THE_END}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _let_others_finish(nobody_else_does: Callable[[], bool], progress: Progress) -> None:
+    if nobody_else_does():
+        return
+    progress.doing("Another run uses this stack: waiting for its end.")
+    while not nobody_else_does():
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _started_by_another(occupied: StackError, home: Path, progress: Progress) -> Endpoints:
+    """Wait for a stack that another process is just starting. Raises ``StackError`` when none comes of it."""
+    progress.doing("Another process is starting the stack: waiting for it.")
+    give_up = time.monotonic() + _ANOTHER_STARTS_SECONDS
+    while time.monotonic() < give_up:
+        if endpoints := running(home):
+            return endpoints
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    raise occupied
+
+
+def _servers(endpoints: Endpoints, *, lasting: bool) -> Servers:
+    temporal = {"target_host": endpoints.temporal_address, "namespace": endpoints.temporal_namespace}
+    return Servers(endpoints.database_url, temporal, endpoints.temporal_ui, lasting)

@@ -1,0 +1,109 @@
+"""One run of a deal file, from its first command to its report, on whatever servers there are."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Final, TypeVar
+
+import sqlalchemy.exc
+from sqlalchemy import Engine
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from ledger.engine import connect
+from starter.child import StackError
+from starter.deal import Deal
+from starter.play import Played, Player
+from starter.progress import Progress, console
+from starter.report import Books, read_books, show, verdict
+from starter.runs import Run, Runs
+from starter.sender import OutcomeUnknownError
+from starter.servers import Servers, embedded, external, read_settings
+
+T = TypeVar("T")
+
+_REACH_SECONDS: Final = 15.0
+_REACH_AGAIN_SECONDS: Final = 0.5
+_CONNECTIONS: Final = 4
+
+
+class Session:
+    """Plays one deal for one person. ``again`` is the command that resumes a run, but for the run's id."""
+
+    def __init__(self, deal: Deal, file: Path, home: Path | None, progress: Progress, again: str) -> None:
+        self._deal = deal
+        self._file = file
+        self._config = read_settings()
+        self._home = home or self._config.home
+        self._own = external(self._config)
+        self._runs = Runs(self._home)
+        self._progress = progress
+        self._again = again
+        self._begun = False
+
+    def begin(self) -> list[str]:
+        """Play a new run; answers what did not come out as it should. Raises ``StackError``."""
+        if earlier := self._runs.interrupted(self._file):
+            self._progress.say(
+                f"The last run of this file was interrupted. To go on with that one: {self._again} {earlier.id}"
+            )
+        return self._play(self._runs.new(self._file, self._deal.digest))
+
+    def resume(self, run_id: str) -> list[str]:
+        """Play a run again. Raises ``MisuseError`` for a run that is unknown, or of another deal; ``StackError``."""
+        return self._play(self._runs.find(run_id, self._file, self._deal.digest))
+
+    def _play(self, run: Run) -> list[str]:
+        with self._servers() as servers:
+            engine = connect(servers.database_url, _CONNECTIONS)
+            try:
+                played, books = asyncio.run(self._played(run, servers, engine))
+            except KeyboardInterrupt:
+                if self._begun:
+                    self._progress.say(f"To go on with this run: {self._again} {run.id}")
+                raise
+            except OutcomeUnknownError as error:
+                raise StackError(f"No answer for too long: {error}\nTo go on: {self._again} {run.id}") from error
+            except sqlalchemy.exc.DBAPIError as error:
+                raise StackError(f"PostgreSQL refuses: {str(error.orig).splitlines()[0]}") from error
+            finally:
+                engine.dispose()
+            with self._progress.paused():
+                show(console(), played, books, servers)
+            return verdict(played, books)
+
+    def _servers(self) -> AbstractContextManager[Servers]:
+        return nullcontext(self._own) if self._own else embedded(self._config, self._home, self._runs, self._progress)
+
+    async def _played(self, run: Run, servers: Servers, engine: Engine) -> tuple[Played, Books]:
+        client = await _reached(
+            f"Temporal at {servers.temporal.get('target_host')}", RuntimeError, lambda: _connect(servers)
+        )
+        await _reached("PostgreSQL", sqlalchemy.exc.OperationalError, lambda: asyncio.to_thread(_look, engine))
+        with self._runs.playing(run):
+            self._begun = True
+            player = Player(self._deal, run, client, engine, self._progress)
+            played = await player.play()
+            return played, await player.books(read_books, played)
+
+
+async def _reached(name: str, away: type[Exception], attempt: Callable[[], Awaitable[T]]) -> T:
+    """Reach a server, also when it is just being started again. Raises ``StackError`` when it stays away."""
+    give_up = asyncio.get_running_loop().time() + _REACH_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except away as error:
+            if asyncio.get_running_loop().time() > give_up:
+                raise StackError(f"{name} cannot be reached: {str(error).splitlines()[0]}") from error
+        await asyncio.sleep(_REACH_AGAIN_SECONDS)
+
+
+async def _connect(servers: Servers) -> Client:
+    return await Client.connect(**servers.temporal, data_converter=pydantic_data_converter)
+
+
+def _look(engine: Engine) -> None:
+    with engine.connect():
+        pass

@@ -1,0 +1,108 @@
+"""PostgreSQL away: commands wait where operators see them, nothing is lost, and all is well when it is back."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from temporalio.api.enums.v1 import PendingActivityState
+
+from models import ids
+from models.charges import ChargeOrder
+from models.commands import ApproveMilestone, StartWork
+from models.states import PayoutStatus, State
+from starter.sender import Sender
+from tests.builders import order
+from tests.servers import Servers, soon
+from tests.workers import Workers
+from tests.workflow.scene import Scene, history
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def no_database(servers: Servers) -> Iterator[None]:
+    """Throw the program out of PostgreSQL and let it in again afterwards."""
+    with closing(servers.superuser("postgres")) as connection:
+        connection.execute("ALTER ROLE holdfast_app NOLOGIN")
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'holdfast_app'")
+        try:
+            yield
+        finally:
+            connection.execute("ALTER ROLE holdfast_app LOGIN")
+            servers.engine.dispose()
+
+
+async def test_edge_47_a_command_waits_for_postgresql_as_a_visible_activity_and_then_goes_through(alone: Scene) -> None:
+    """After a second of trying briefly it is a pending activity with its last failure; then it is applied once."""
+    with Workers(alone.servers):
+        escrow = await alone.at(State.FUNDED)
+        command = order(StartWork, escrow)
+        with no_database(alone.servers):
+            handle = alone.handle(escrow)
+            waiting = asyncio.create_task(handle.execute_update("start_work", command, id=command.id))
+
+            async def pending() -> list[tuple[str, str]]:
+                described = (await handle.describe()).raw_description.pending_activities
+                return [
+                    (one.activity_type.name, one.last_failure.message)
+                    for one in described
+                    if one.attempt > 1 and one.state != PendingActivityState.PENDING_ACTIVITY_STATE_UNSPECIFIED
+                ]
+
+            ((name, why),) = await soon(pending)
+            assert name == "apply"
+            assert "holdfast_app" in why
+            assert not waiting.done()
+        assert (await asyncio.wait_for(waiting, 30))["state"] == State.IN_PROGRESS
+        assert alone.market.escrow(escrow).state == State.IN_PROGRESS
+        assert alone.market.answers(escrow).count(("start_work", "accepted")) == 1
+        assert (await alone.history(escrow)).count("ACTIVITY_TASK_SCHEDULED") == 1
+
+
+async def test_edge_47_money_on_its_way_out_is_recorded_when_postgresql_is_back(alone: Scene) -> None:
+    """A payout whose books are away keeps its answer and writes it down later, once."""
+    with Workers(alone.servers):
+        escrow = alone.market.at(State.MILESTONE_APPROVED)
+        with no_database(alone.servers):
+            await alone.start(escrow)
+
+            async def stuck() -> bool:
+                return "ACTIVITY_TASK_SCHEDULED" in await alone.history(escrow)
+
+            await soon(stuck)
+        paid = await alone.until(escrow, lambda now: now.payouts[0].status == PayoutStatus.PAID, within=30)
+    assert paid.released == 150000
+    assert alone.market.events(escrow).count("payout.paid") == 1
+
+
+async def test_edge_47_a_charge_is_written_down_before_the_gateway_is_asked(alone: Scene) -> None:
+    """Without the books nobody is charged; with them back the top-up goes through."""
+    charge = alone.market.charge(700)
+    with Workers(alone.servers):
+        with no_database(alone.servers):
+            topping = asyncio.create_task(alone.sender.top_up(charge))
+            handle = alone.client.get_workflow_handle(ids.charge_workflow(charge.id))
+
+            async def tried() -> bool:
+                described = (await handle.describe()).raw_description.pending_activities
+                return any(one.attempt > 1 for one in described)
+
+            await soon(_when_there(tried))
+            scheduled = await history(handle)
+            assert scheduled.count("ACTIVITY_TASK_SCHEDULED") == 1
+            assert not topping.done()
+        assert (await asyncio.wait_for(topping, 30)).status == "succeeded"
+    assert alone.market.balance("wallet", "alice") == 10**9 + 700
+
+
+async def test_edge_47_a_sender_without_its_books_answers_when_they_are_back(alone: Scene) -> None:
+    """A refusal that the workflow gave is recorded by the sender; while it cannot be, the sender keeps trying."""
+    with Workers(alone.servers):
+        escrow = await alone.at(State.FUNDED)
+        with no_database(alone.servers):
+            refused = asyncio.create_task(alone.refused(ApproveMilestone, escrow))
+            done, _ = await asyncio.wait({refused}, timeout=1.0)
+            assert not done
+        assert (await asyncio.wait_for(refused, 30)).code == "invalid_transition"
+    assert alone.market.answers(escrow)[-1] == ("approve_milestone", "invalid_transition")
