@@ -3,6 +3,7 @@ approval, until its workflow has ended. Next to a workflow that takes as many up
 """
 
 import asyncio
+import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks import marketplace, nothing, processes
 from benchmarks.figures import Figure, compare
-from ledger import tenants
+from ledger import reads, tenants
 from ledger.engine import connect
 from models import ids
 from models.commands import ApproveMilestone, Command, Fund, StartWork, SubmitMilestone
@@ -24,8 +25,11 @@ from starter.sender import Sender
 from starter.stack import Endpoints
 from workflows.inputs import EscrowInput
 
-COMMANDS = 9  # create, fund, start_work, then submit_milestone and approve_milestone for each of three milestones
+COMMANDS = (
+    nothing.UPDATES
+)  # create, fund, start_work, then submit_milestone and approve_milestone for each of three milestones
 AT_A_TIME = 20
+_SAMPLE = 10
 _UNKNOWN = tuple(f"mil_{number:026}" for number in range(3))
 
 Life = Callable[[str], Awaitable[str]]
@@ -50,7 +54,7 @@ async def measure(endpoints: Endpoints, directory: Path, size: Size, progress: C
     try:
         with (
             processes.running("worker", endpoints, directory / "worker.log"),
-            processes.running("benchmarks.nothing", endpoints, directory / "nothing.log"),
+            processes.running("benchmarks.nothing_worker", endpoints, directory / "nothing.log"),
         ):
             return await _rounds(engine, client, size, progress)
     finally:
@@ -65,29 +69,35 @@ async def _rounds(engine: Engine, client: Client, size: Size, progress: Callable
     without: list[tuple[float, float]] = []
     for turn in range(size.rounds):
         progress(f"lives: round {turn + 1} of {size.rounds}")
-        paid = await _live(paying, size.each)
-        yardstick = await _live(empty, size.each)
-        kept = await _live(keeping, size.each)
-        with_payouts.append((paid, yardstick))
-        without.append((kept, yardstick))
+        paid, kept, yardstick = [await _live(life, size.each) for life in (paying, keeping, empty)]
+        with_payouts.append((paid.rate, yardstick.rate))
+        without.append((kept.rate, yardstick.rate))
     progress("lives: reading histories")
     return [
-        *await _histories(client, paying, empty),
+        *await _histories(engine, client, paid.workflows, kept.workflows, yardstick.workflows),
         compare(f"commands, {AT_A_TIME} escrows at a time, against a workflow that does nothing", "1/s", with_payouts),
         compare("the same where nothing is paid out", "1/s", without),
     ]
 
 
-async def _live(life: Life, each: int) -> float:
-    """Live ``each`` lives in each of the places; answers commands per second, until the last workflow has ended."""
+@dataclass(frozen=True)
+class _Lived:
+    """What came of many lives: commands per second until the last workflow had ended, and the workflows' ids."""
 
-    async def place(number: int) -> None:
-        for _ in range(each):
-            await life(f"seller{number}")
+    rate: float
+    workflows: list[str]
+
+
+async def _live(life: Life, each: int) -> _Lived:
+    """Live ``each`` lives, one after the other, in each of the places."""
+
+    async def place(number: int) -> list[str]:
+        return [await life(f"seller{number}") for _ in range(each)]
 
     started = time.perf_counter()
-    await asyncio.gather(*map(place, range(AT_A_TIME)))
-    return AT_A_TIME * each * COMMANDS / (time.perf_counter() - started)
+    lived = await asyncio.gather(*map(place, range(AT_A_TIME)))
+    seconds = time.perf_counter() - started
+    return _Lived(AT_A_TIME * each * COMMANDS / seconds, [one for several in lived for one in several])
 
 
 def _escrow(engine: Engine, client: Client, fee: str) -> Life:
@@ -146,30 +156,42 @@ def _rest(escrow: str, seller: str, milestones: Sequence[str]) -> list[Command]:
 
 
 @dataclass(frozen=True)
-class _Size:
+class _History:
     events: int
     tasks: int
     size: int
 
 
-async def _histories(client: Client, paying: Life, empty: Life) -> list[Figure]:
-    ours = [await _history(client.get_workflow_handle(await paying(f"seller{number}"))) for number in range(5)]
-    theirs = [await _history(client.get_workflow_handle(await empty(f"seller{number}"))) for number in range(5)]
+async def _histories(
+    engine: Engine, client: Client, paid: Sequence[str], kept: Sequence[str], empty: Sequence[str]
+) -> list[Figure]:
+    """What the lives of the last round wrote into their histories, under load as they were."""
+    ours, theirs = [[await _history(client, one) for one in some[:_SAMPLE]] for some in (paid, empty)]
+    without = [await _history(client, one) for one in kept[:_SAMPLE]]
+    children = [await _payouts(engine, client, one) for one in paid[:_SAMPLE]]
 
-    def figure(name: str, unit: str, of: Callable[[_Size], float]) -> Figure:
-        return compare(name, unit, [(of(one), of(other)) for one, other in zip(ours, theirs, strict=True)])
+    def figure(name: str, unit: str, of: Callable[[_History], float], mine: Sequence[_History] = ours) -> Figure:
+        return compare(name, unit, [(of(one), of(other)) for one, other in zip(mine, theirs, strict=True)])
 
     return [
-        figure("history events of an escrow's life", "events", lambda one: one.events),
         figure("history events per command", "events", lambda one: one.events / COMMANDS),
+        figure("the same where nothing is paid out", "events", lambda one: one.events / COMMANDS, without),
+        figure("history events of an escrow's life", "events", lambda one: one.events),
+        Figure("history events of its payouts' own workflows", statistics.median(children), "events"),
         figure("workflow tasks of an escrow's life", "tasks", lambda one: one.tasks),
         figure("history bytes of an escrow's life", "bytes", lambda one: one.size),
     ]
 
 
-async def _history(handle: WorkflowHandle[object, object]) -> _Size:
-    described = await handle.describe()
-    info = described.raw_description.workflow_execution_info
+async def _history(client: Client, workflow_id: str) -> _History:
+    handle = client.get_workflow_handle(workflow_id)
+    info = (await handle.describe()).raw_description.workflow_execution_info
     done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     tasks = [event async for event in handle.fetch_history_events() if event.event_type == done]
-    return _Size(info.history_length, len(tasks), info.history_size_bytes)
+    return _History(info.history_length, len(tasks), info.history_size_bytes)
+
+
+async def _payouts(engine: Engine, client: Client, workflow_id: str) -> int:
+    escrow = await asyncio.to_thread(reads.escrow, engine, ids.escrow_of(workflow_id))
+    payouts = [ids.payout_workflow(one.id, one.generation) for one in escrow.payouts] if escrow else []
+    return sum([(await _history(client, one)).events for one in payouts])

@@ -1,25 +1,21 @@
-"""The yardstick of a life: a workflow that takes the same updates and does nothing, in a worker with our settings."""
-
-import asyncio
-import signal
+"""The yardstick of a life: a workflow that takes as many updates, of the same commands, and does nothing."""
 
 from temporalio import workflow
-from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 with workflow.unsafe.imports_passed_through():
     from models.commands import AnyCommand
     from workflows.inputs import EscrowInput
 
 TASK_QUEUE = "benchmark-nothing"
+UPDATES = 9
 
 
 @workflow.defn(name="NothingWorkflow")
 class NothingWorkflow:
-    """Ends with the ninth update."""
+    """Ends with its last update."""
 
     def __init__(self) -> None:
-        self._left = 9
+        self._left = UPDATES
 
     @workflow.run
     async def run(self, start: EscrowInput) -> str:
@@ -32,26 +28,3 @@ class NothingWorkflow:
     async def nothing(self, command: AnyCommand) -> None:  # noqa: ARG002 - decoded like any command, then forgotten
         """Take a command and do nothing."""
         self._left -= 1
-
-
-async def _serve() -> None:
-    # Here and not above: the workflow sandbox imports this file, and the composition root has no place in it.
-    from worker import GRACE, READY, temporal_client  # noqa: PLC0415
-
-    client: Client = await temporal_client()
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with Worker(
-        client,
-        task_queue=TASK_QUEUE,
-        workflows=[NothingWorkflow],
-        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
-        max_cached_workflows=500,
-        graceful_shutdown_timeout=GRACE,
-    ):
-        print(READY, flush=True)
-        await stop.wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(_serve())

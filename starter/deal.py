@@ -141,10 +141,14 @@ class _Reading:
             digest=hashlib.sha256(json.dumps(self._source.tree, sort_keys=True).encode()).hexdigest(),
         )
         self._agree(deal)
+        self._stop_if_wrong()  # or every action would be wrong as well, for want of a milestone or a party
         deal = replace(deal, actions=self._actions(sections.actions))
+        self._stop_if_wrong()
+        return deal
+
+    def _stop_if_wrong(self) -> None:
         if self._problems:
             raise DealFileError(self._source.file, self._problems)
-        return deal
 
     def _people(self, sections: _Sections) -> dict[str, Actor]:
         """Who can be named as an actor; the buyer and the seller are those of the escrow."""

@@ -224,10 +224,11 @@ def _conclusion(played: Played, books: Books, servers: Servers) -> Iterator[Text
         return
     yield f"The escrow is {escrow.state}" + ("." if escrow.finished else f" and waits for {waits_for(escrow)}.")
     workflow = ids.escrow_workflow(escrow.id)
+    namespace = servers.temporal.get("namespace", "default")
     if servers.ui is None:
-        yield f"In Temporal: workflow {workflow} of namespace {servers.temporal.get('namespace', 'default')}."
+        yield f"In Temporal: workflow {workflow} of namespace {namespace}."
         return
-    yield f"In Temporal: {servers.ui}/namespaces/default/workflows/{quote(workflow, safe='')}"
+    yield f"In Temporal: {servers.ui}/namespaces/{namespace}/workflows/{quote(workflow, safe='')}"
     if not servers.lasting:
         yield "The stack of this run stops now; `holdfast up` brings it back, with everything that is in it."
 
@@ -250,5 +251,7 @@ def _number(header: str) -> Column:
     return Column(header, justify="right", no_wrap=True)
 
 
-def _table(*columns: Column | str) -> Table:
+def _table(*headers: Column | str) -> Table:
+    """A table in which, however narrow the terminal, nothing is cut off."""
+    columns = (one if isinstance(one, Column) else Column(one, overflow="fold") for one in headers)
     return Table(*columns, box=box.SIMPLE_HEAD, header_style=_DIM, show_edge=False, pad_edge=False)

@@ -6,7 +6,7 @@ A command that may or may not have arrived is sent again with its id: the books 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 import sqlalchemy.exc
@@ -113,8 +113,10 @@ class Sender:
         give_up = asyncio.get_running_loop().time() + self._patience.total_seconds()
         wait = _FIRST_WAIT
         while True:
+            trying = asyncio.ensure_future(attempt())
+            trying.add_done_callback(_seen)
             try:
-                return await asyncio.wait_for(attempt(), _ONE_TRY.total_seconds())
+                return await asyncio.wait_for(trying, _ONE_TRY.total_seconds())
             except _TRANSIENT as error:
                 if not _unclear(error):
                     raise
@@ -171,10 +173,12 @@ class Sender:
 
     async def _update(self, command: Command) -> Escrow:
         if isinstance(command, Create):
+            start = _start(command)
+            asyncio.ensure_future(start.workflow_handle()).add_done_callback(_seen)
             created: Escrow = await self._client.execute_update_with_start_workflow(
                 command.name,
                 command,
-                start_workflow_operation=_start(command),
+                start_workflow_operation=start,
                 id=_update_id(command),
                 result_type=Escrow,
             )
@@ -232,6 +236,12 @@ def _start(command: Create) -> WithStartWorkflowOperation[EscrowWorkflow, str]:
 def _update_id(command: Command) -> str:
     """The engine answers a repeated id with the first result, whatever the body; so the body is part of the id."""
     return f"{command.id}:{input_hash(command)[:16]}"
+
+
+def _seen(attempt: asyncio.Future[Any]) -> None:
+    """Look at an error of the SDK for which nobody waits any more, or asyncio would print it as never retrieved."""
+    if not attempt.cancelled():
+        attempt.exception()
 
 
 def _unclear(error: Exception) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from settings import Settings, settings
 from starter.child import StackError
 from starter.home import Endpoints, OccupiedError, running
 from starter.misuse import MisuseError
-from starter.progress import Progress
+from starter.progress import Progress, console
 from starter.runs import Runs
 from starter.stack import Stack
 
@@ -78,11 +79,17 @@ def keep_up(config: Settings, home: Path, progress: Progress) -> None:
         )
     enough = threading.Event()
     with _stack(config, home, progress) as (stack, endpoints):
-        for number in _ASKS_FOR_THE_END:
-            signal.signal(number, lambda *_: enough.set())
+        on_the_end(lambda *_: enough.set())
         with progress.paused():
-            progress.say(_WELCOME.format(home=home, ui=endpoints.temporal_ui))
+            console().print(_WELCOME.format(home=home, ui=endpoints.temporal_ui), soft_wrap=True)
             stack.supervise(enough)
+
+
+def on_the_end(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have the signals that ask for our end call the handler, but for those we were started to ignore (nohup)."""
+    for number in _ASKS_FOR_THE_END:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import sqlalchemy.exc
 from sqlalchemy import Engine
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import TemporalError
 
 from ledger.engine import connect
 from starter.child import StackError
@@ -64,7 +65,10 @@ class Session:
                     self._progress.say(f"To go on with this run: {self._again} {run.id}")
                 raise
             except OutcomeUnknownError as error:
-                raise StackError(f"No answer for too long: {error}\nTo go on: {self._again} {run.id}") from error
+                hint = "\nIs a worker running there? `holdfast worker` starts one." if self._own else ""
+                raise StackError(f"No answer for too long: {error}{hint}\nTo go on: {self._again} {run.id}") from error
+            except TemporalError as error:
+                raise StackError(f"Temporal refuses: {error}") from error
             except sqlalchemy.exc.DBAPIError as error:
                 raise StackError(f"PostgreSQL refuses: {str(error.orig).splitlines()[0]}") from error
             finally:

@@ -5,8 +5,12 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
+from temporalio.worker import Worker
+
+import worker
 from activities.gateways.port import Outcome as Answer
 from activities.gateways.stripe import StripeGateway
 from ledger.books import Books
@@ -14,8 +18,6 @@ from models.commands import Command
 from models.outcome import Outcome
 from settings import settings
 from workflows import timeouts
-
-import worker
 
 DOOMS: Final = {
     "before the commit": "an approval was decided, nothing is written",
@@ -66,8 +68,8 @@ def _answer(doom: str, send: Callable[..., Answer], request: dict[str, Any]) -> 
 
 if __name__ == "__main__":
     assert os.environ["DOOM"] in DOOMS
-    # A dead worker's activity is given to another when this is over; 75 s would be long to wait for in a test.
-    timeouts.GATEWAY_START_TO_CLOSE = timedelta(seconds=3)  # type: ignore[misc]
-    worker.Books = DoomedBooks  # type: ignore[misc]
-    worker.StripeGateway = DoomedGateway  # type: ignore[misc]
+    # What was a dead worker's is given to another when these are over; a test would wait long for 75 s and 10 s.
+    vars(timeouts)["GATEWAY_START_TO_CLOSE"] = timedelta(seconds=3)
+    soon_given_up = partial(Worker, sticky_queue_schedule_to_start_timeout=timedelta(seconds=1))
+    vars(worker).update(Books=DoomedBooks, StripeGateway=DoomedGateway, Worker=soon_given_up)
     asyncio.run(worker.serve(settings()))

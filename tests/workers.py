@@ -24,7 +24,7 @@ from activities.gateways.stripe import StripeGateway
 from ledger.books import Books
 from ledger.engine import connect
 from starter.stack import Endpoints
-from tests.servers import Servers
+from tests.servers import Servers, eventually
 from worker import READY, books_worker, gateway_worker
 from workflows.visibility import SEARCH_ATTRIBUTES
 
@@ -137,8 +137,6 @@ class WorkerProcess:
         return started
 
     def _wait(self) -> None:
-        from tests.servers import eventually
-
         eventually(lambda: READY in self.log.read_text() or self.process.poll() is not None, within=_READY_SECONDS)
         assert self.process.poll() is None, self.log.read_text()
 

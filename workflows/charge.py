@@ -6,9 +6,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.gateway import GatewayActivities
     from models.charges import Charge, ChargeOrder, ChargeResult
     from models.gateway import ChargeRequest, GatewayResult, LookUpRequest
-    from workflows import timeouts
     from workflows.asking import find_out, sent
     from workflows.commit import begin_charge, settle_charge
+    from workflows.timeouts import GATEWAY_RETRY, GATEWAY_SEND_FOR, GATEWAY_START_TO_CLOSE, GATEWAY_TASK_QUEUE
 
 
 @workflow.defn(name="ChargeWorkflow")
@@ -34,10 +34,10 @@ class ChargeWorkflow:
         return await workflow.execute_activity_method(
             GatewayActivities.charge,
             request,
-            task_queue=timeouts.GATEWAY_TASK_QUEUE,
-            start_to_close_timeout=timeouts.GATEWAY_START_TO_CLOSE,
-            schedule_to_close_timeout=timeouts.GATEWAY_SEND_FOR,
-            retry_policy=timeouts.GATEWAY_RETRY,
+            task_queue=GATEWAY_TASK_QUEUE,
+            start_to_close_timeout=GATEWAY_START_TO_CLOSE,
+            schedule_to_close_timeout=GATEWAY_SEND_FOR,
+            retry_policy=GATEWAY_RETRY,
             summary=f"charge {request.amount} {request.currency}",
         )
 

@@ -12,6 +12,7 @@ from temporalio.common import RawValue, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
+# Modules of this folder by their own names: "from workflows import x" would load x anew for every escrow.
 with workflow.unsafe.imports_passed_through():
     from models import deadlines, ids
     from models.charges import ChargeOrder, charge_of
@@ -21,11 +22,12 @@ with workflow.unsafe.imports_passed_through():
     from models.escrow import Deadline, Escrow, Payout
     from models.outcome import Outcome
     from models.states import PayoutStatus
-    from workflows import timeouts, visibility
     from workflows.charge import ChargeWorkflow
     from workflows.commit import commit, read, refused
     from workflows.inputs import ClockAdvance, EscrowInput, PayoutInput
     from workflows.payout import PayoutWorkflow
+    from workflows.timeouts import FOLLOW_EVERY, WAIT_FOR_CREATE
+    from workflows.visibility import changed_attributes, current_details, payout_summary, timer_summary
 
 _ON_ITS_WAY = frozenset({PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN})
 _COMMANDS = {row.name: row.command for row in PLATFORM_COMMANDS}
@@ -88,17 +90,17 @@ class EscrowWorkflow:
 
     async def _begin(self) -> None:
         """Find the escrow, or wait a while for the ``create`` that this workflow was started for."""
-        async with self._one_at_a_time:
-            if self._escrow is None:
-                escrow = await read(self._id)
-                if escrow:
-                    self._adopt(escrow)
+        await self._find()
         try:
-            created = timeouts.WAIT_FOR_CREATE
             if self._escrow is None:
-                await workflow.wait_condition(lambda: self._escrow is not None, timeout=created)
+                await workflow.wait_condition(lambda: self._escrow is not None, timeout=WAIT_FOR_CREATE)
         except TimeoutError:
             workflow.logger.info("no escrow was created")
+
+    async def _find(self) -> None:
+        async with self._one_at_a_time:
+            if self._escrow is None and (escrow := await read(self._id)):
+                self._adopt(escrow)
 
     def _over(self) -> bool:
         return self._escrow is not None and self._escrow.finished and not self._followed
@@ -112,7 +114,7 @@ class EscrowWorkflow:
             return
         left = deadline.due_at - self.now()
         if left > timedelta(0):
-            summary = visibility.timer_summary(self._known(), deadline)
+            summary = timer_summary(self._known(), deadline)
             try:
                 await workflow.wait_condition(lambda: self._stirred(armed), timeout=left, timeout_summary=summary)
             except TimeoutError:
@@ -136,7 +138,7 @@ class EscrowWorkflow:
         if deadline in self._known().deadlines:
             # The books see it otherwise, which only a mistake can cause: look into it, and do not spin meanwhile.
             workflow.logger.error("deadline %s has come but did not take effect", deadline.id)
-            await workflow.sleep(timeouts.FOLLOW_EVERY)
+            await workflow.sleep(FOLLOW_EVERY)
 
     async def _continue(self) -> None:
         """Start a fresh history, carrying the escrow's id and the clock; the next run reads the rest."""
@@ -166,7 +168,8 @@ class EscrowWorkflow:
         command = command.model_copy(update={"received_at": received_at})
         if isinstance(command, Fund) and command.source == "gateway":
             async with self._one_charge_at_a_time:
-                if self._early(command) is None:
+                await self._find()  # a command can come before the first step
+                if self._escrow and self._early(command) is None:
                     await self._charge(command)
                 return await self._commit(command)
         return await self._commit(command)
@@ -251,8 +254,8 @@ class EscrowWorkflow:
         if self._escrow and escrow.version <= self._escrow.version:
             return
         self._escrow = escrow
-        workflow.set_current_details(visibility.current_details(escrow))
-        if changed := visibility.updates(workflow.info().typed_search_attributes, escrow):
+        workflow.set_current_details(current_details(escrow))
+        if changed := changed_attributes(workflow.info().typed_search_attributes, escrow):
             workflow.upsert_search_attributes(changed)
         for payout in escrow.payouts:
             self._follow_once(payout)
@@ -275,11 +278,11 @@ class EscrowWorkflow:
                     id=identifier,
                     parent_close_policy=ParentClosePolicy.ABANDON,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                    static_summary=visibility.payout_summary(self._known(), payout),
+                    static_summary=payout_summary(self._known(), payout),
                 )
                 break
             except (WorkflowAlreadyStartedError, ChildWorkflowError):
-                await workflow.sleep(timeouts.FOLLOW_EVERY)
+                await workflow.sleep(FOLLOW_EVERY)
                 escrow = await read(self._id) or self._known()
                 now = escrow.payout(payout.id)
                 if now is None or now.generation != payout.generation or now.status not in _ON_ITS_WAY:
@@ -312,7 +315,7 @@ class EscrowWorkflow:
             except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:
                 if _definite(error):
                     return  # without a confirmed charge the books refuse the funding
-                await workflow.sleep(timeouts.FOLLOW_EVERY)
+                await workflow.sleep(FOLLOW_EVERY)
 
 
 def _decoded(name: str, argument: RawValue) -> Command | None:

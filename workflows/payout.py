@@ -15,10 +15,10 @@ with workflow.unsafe.imports_passed_through():
     from models.gateway import GatewayResult, LookUpRequest, TransferRequest
     from models.outcome import Outcome
     from models.states import PayoutStatus
-    from workflows import timeouts
     from workflows.asking import find_out, sent
     from workflows.commit import commit, refused
     from workflows.inputs import PayoutInput
+    from workflows.timeouts import GATEWAY_RETRY, GATEWAY_SEND_FOR, GATEWAY_START_TO_CLOSE, GATEWAY_TASK_QUEUE
 
 
 @workflow.defn(name="PayoutWorkflow")
@@ -44,10 +44,10 @@ class PayoutWorkflow:
         return await workflow.execute_activity_method(
             GatewayActivities.transfer,
             request,
-            task_queue=timeouts.GATEWAY_TASK_QUEUE,
-            start_to_close_timeout=timeouts.GATEWAY_START_TO_CLOSE,
-            schedule_to_close_timeout=timeouts.GATEWAY_SEND_FOR,
-            retry_policy=timeouts.GATEWAY_RETRY,
+            task_queue=GATEWAY_TASK_QUEUE,
+            start_to_close_timeout=GATEWAY_START_TO_CLOSE,
+            schedule_to_close_timeout=GATEWAY_SEND_FOR,
+            retry_policy=GATEWAY_RETRY,
             summary=f"transfer {request.amount} {request.currency}",
         )
 

@@ -56,7 +56,7 @@ def at_start(command: Create) -> TypedSearchAttributes:
     )
 
 
-def updates(known: TypedSearchAttributes, escrow: Escrow) -> list[SearchAttributeUpdate[Any]]:
+def changed_attributes(known: TypedSearchAttributes, escrow: Escrow) -> list[SearchAttributeUpdate[Any]]:
     """What has to be upserted for an escrow; empty when nothing an operator searches by has changed."""
     deadline = escrow.next_deadline
     wanted: list[tuple[SearchAttributeKey[Any], Any]] = [

@@ -1,7 +1,7 @@
 """One worker for all who leave it alone, and namespaces of their own for those who stop or kill theirs."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,11 +25,11 @@ async def scene(servers: Servers, market: Market, workers: Workers) -> Scene:
 
 
 @pytest.fixture
-async def alone(servers: Servers, market: Market, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+async def alone(servers: Servers, market: Market, request: pytest.FixtureRequest) -> Scene:
     """A tenant in a namespace of its own: no worker runs there but those that the test starts."""
     name = re.sub(r"\W", "-", request.node.name)[:200]
     apart = await own_namespace(servers, name)
-    yield Scene.of(apart, market, await temporal(apart.endpoints))
+    return Scene.of(apart, market, await temporal(apart.endpoints))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Workers that die by kill -9 at the worst moment: the next one finds what was done, and does the rest once."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,12 @@ from temporalio.client import WorkflowExecutionStatus
 from ledger import reads
 from models import ids
 from models.charges import charge_of
-from models.commands import ApproveMilestone, Fund
+from models.commands import ApproveMilestone, Cancel, Fund
 from models.escrow import Escrow
 from models.states import PayoutStatus, State
+from starter.sender import Sender
 from tests.builders import order
-from tests.workers import WorkerProcess, Workers
+from tests.workers import WorkerProcess, Workers, temporal
 from tests.workflow.scene import Sandbox, Scene
 
 pytestmark = pytest.mark.anyio
@@ -39,10 +41,7 @@ async def test_edge_05_a_worker_killed_around_the_commit_leaves_one_settlement_a
     escrow = alone.market.at(State.MILESTONE_PENDING)
     with doomed(alone, tmp_path, doom) as worker:
         await alone.start(escrow)
-        sending = alone.do(ApproveMilestone, escrow)
-        import asyncio
-
-        answer = asyncio.create_task(sending)
+        answer = asyncio.create_task(alone.do(ApproveMilestone, escrow))
         assert await asyncio.to_thread(worker.died) == KILLED
         assert alone.market.count("settlement", escrow) == (1 if doom == "after the commit" else 0)
         with Workers(alone.servers):
@@ -61,8 +60,6 @@ async def test_edge_06_a_worker_killed_between_the_gateways_success_and_our_reco
     escrow = alone.market.at(State.MILESTONE_APPROVED)
     with doomed(alone, tmp_path, doom) as worker:
         await alone.start(escrow)
-        import asyncio
-
         assert await asyncio.to_thread(worker.died) == KILLED
     (payout,) = alone.market.escrow(escrow).payouts
     assert payout.status == PayoutStatus.IN_TRANSIT
@@ -85,8 +82,6 @@ async def test_edge_06_a_worker_killed_after_a_charge_has_charged_once(
     with doomed(alone, tmp_path, "after the charge") as worker:
         await alone.start(escrow)
         await alone.handle(escrow).signal("fund", fund)
-        import asyncio
-
         assert await asyncio.to_thread(worker.died) == KILLED
     assert alone.market.escrow(escrow).state == State.CREATED
     with Workers(alone.servers):
@@ -97,15 +92,10 @@ async def test_edge_06_a_worker_killed_after_a_charge_has_charged_once(
 
 async def test_edge_07_two_workers_on_one_escrow_come_to_what_one_comes_to(alone: Scene) -> None:
     """With two workers and two senders every step happens once, and the deal ends as with one."""
-    from starter.sender import Sender
-    from tests.workers import temporal
-
     other = Sender(await temporal(alone.servers.endpoints), alone.servers.engine)
     with Workers(alone.servers), Workers(alone.servers):
         escrow = await alone.at(State.MILESTONE_PENDING, amount=150000, milestones=(150000,))
         approve = order(ApproveMilestone, escrow)
-        import asyncio
-
         mine, theirs = await asyncio.gather(alone.sender.send(approve), other.send(approve))
         assert mine == theirs
         assert await alone.completed(escrow) == State.COMPLETED
@@ -121,8 +111,6 @@ async def test_edge_08_a_terminated_workflow_is_rebuilt_from_the_books_and_nothi
         await alone.handle(escrow).terminate()
         assert await alone.status(escrow) == WorkflowExecutionStatus.TERMINATED
         await alone.start(alone.market.escrow(escrow))
-        from models.commands import Cancel
-
         assert (await alone.do(Cancel, escrow)).state == State.CANCELLED
         assert await alone.completed(escrow) == State.CANCELLED
     assert len(reads.settlements(alone.servers.engine, escrow.id)) == 2

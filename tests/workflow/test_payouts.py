@@ -19,7 +19,7 @@ from workflows.timeouts import TASK_QUEUE
 
 pytestmark = pytest.mark.anyio
 
-UNREACHABLE = {"fault": "answer", "status": 503, "body": {"error": {"type": "api_error"}}}
+UNREACHABLE: dict[str, Any] = {"fault": "answer", "status": 503, "body": {"error": {"type": "api_error"}}}
 
 
 def key(payout: Payout) -> str:
@@ -82,7 +82,7 @@ async def test_edge_09_what_never_reached_the_gateway_is_sent_again_under_the_sa
     scene: Scene, sandbox: Sandbox
 ) -> None:
     """Not found does not mean failed: the same operation goes out once more, and moves once."""
-    faults = ({"fault": "error_before"}, {"fault": "drop_before", "times": 1})
+    faults: tuple[dict[str, Any], ...] = ({"fault": "error_before"}, {"fault": "drop_before"})
     escrows = []
     for fault in faults:
         escrow = scene.market.at(State.MILESTONE_PENDING)
