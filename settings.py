@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     stripe_api_key: SecretStr | None = Field(None, description="Stripe secret key; unset means the embedded sandbox.")
     stripe_api_base: str | None = Field(None, description="Stripe's address, when it is not Stripe itself.")
     stripe_webhook_secret: SecretStr | None = Field(None, description="Signing secret of Stripe's webhook endpoint.")
-    gateway_timeout_seconds: float = Field(10.0, gt=0, le=15, description="How long one call to the gateway may take.")
+    gateway_timeout_seconds: float = Field(5.0, gt=0, le=7, description="How long one call to the gateway may take.")
     spend_reserve: dict[str, int] = Field(
         {}, description='What wallets must keep, in minor units, where a tenant has no spend policy: {"USD": 500}.'
     )

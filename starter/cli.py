@@ -134,6 +134,20 @@ def worker() -> None:
 
 
 @app.command()
+def migrate() -> None:
+    """Bring the schema of your own PostgreSQL up to date.
+
+    It needs HOLDFAST_MIGRATION_URL, the role that owns the schema, and HOLDFAST_DATABASE_URL, whose role gets its
+    rights. Running it again changes nothing. The embedded stack does this by itself.
+    """
+    with _spoken():
+        from starter.servers import migrate_external, read_settings  # noqa: PLC0415
+
+        migrate_external(read_settings())
+        typer.echo("The schema is up to date.")
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(f"holdfast {version_of('holdfast')}")

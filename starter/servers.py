@@ -70,6 +70,22 @@ def external(config: Settings) -> Servers | None:
     return Servers(config.database_url.get_secret_value(), dict(ClientConfig.load_client_connect_config()))
 
 
+def migrate_external(config: Settings) -> None:
+    """Bring the schema of a user's own PostgreSQL up to date. Raises ``MisuseError``, ``StackError``."""
+    if config.migration_url is None or config.database_url is None:
+        raise MisuseError("HOLDFAST_MIGRATION_URL and HOLDFAST_DATABASE_URL must both be set: see .env.example.")
+    from sqlalchemy import make_url  # noqa: PLC0415 - help and version need none of it
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from ledger.migrate import upgrade  # noqa: PLC0415
+
+    try:
+        role = make_url(config.database_url.get_secret_value()).username
+        upgrade(config.migration_url.get_secret_value(), role or "holdfast_app")
+    except SQLAlchemyError as error:
+        raise StackError(f"The schema cannot be brought up to date: {str(error).splitlines()[0]}") from error
+
+
 def keep_up(config: Settings, home: Path, progress: Progress) -> None:
     """Keep a stack running until a signal asks for its end. Raises ``MisuseError``, ``StackError``."""
     if external(config):

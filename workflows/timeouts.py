@@ -1,6 +1,6 @@
 """Every timeout and every retry policy, and the order between them.
 
-HTTP timeout (settings, at most 15 s) < start-to-close of a gateway call, which may make four; statement timeout
+HTTP timeout (settings, at most 7 s) < start-to-close of a gateway call, which may make four; statement timeout
 (ledger.engine, 15 s) < start-to-close of the books: an attempt has ended before the next one begins.
 """
 
@@ -13,7 +13,7 @@ TASK_QUEUE: Final = "holdfast"
 GATEWAY_TASK_QUEUE: Final = "holdfast-gateway"
 
 BOOKS_START_TO_CLOSE: Final = timedelta(seconds=30)
-GATEWAY_START_TO_CLOSE: Final = timedelta(seconds=75)
+GATEWAY_START_TO_CLOSE: Final = timedelta(seconds=30)  # also how long a worker's death in a call goes unnoticed
 
 # A local activity holds the workflow task, so it is given about a second; then a regular activity takes over, which
 # operations people see as pending, with its last failure, until PostgreSQL is back.

@@ -23,6 +23,7 @@ from models.commands import (
 from models.escrow import Escrow
 from models.states import PayoutStatus, State
 from tests.builders import order
+from tests.servers import soon
 from tests.workflow.scene import Sandbox, Scene
 
 # A story answers the ids of its workflows, the escrow's first.
@@ -82,7 +83,7 @@ async def payout_retried(scene: Scene, sandbox: Sandbox) -> list[str]:
     escrow = await scene.at(State.MILESTONE_PENDING)
     sandbox.fault("transfer", "decline", match={"destination": scene.market.destination})
     await scene.do(ApproveMilestone, escrow)
-    escrow = await scene.until(escrow, lambda found: found.payouts[0].status == PayoutStatus.FAILED)
+    escrow = await _seen(scene, escrow, PayoutStatus.FAILED)
     await scene.do(RetryPayout, escrow)
     escrow = await _paid(scene, escrow)
     await scene.do(Cancel, escrow)
@@ -95,9 +96,19 @@ STORIES: Final[dict[str, Story]] = {
 
 
 async def _paid(scene: Scene, escrow: Escrow) -> Escrow:
-    return await scene.until(
-        escrow, lambda found: bool(found.payouts) and all(one.status == PayoutStatus.PAID for one in found.payouts)
-    )
+    return await _seen(scene, escrow, PayoutStatus.PAID)
+
+
+async def _seen(scene: Scene, escrow: Escrow, status: PayoutStatus) -> Escrow:
+    """Wait until the workflow itself has taken notice of its payouts, so that a story always commands the same."""
+
+    async def look() -> Escrow | None:
+        found: Escrow = await scene.handle(escrow).query("snapshot", result_type=Escrow)
+        return found if found.payouts and all(one.status == status for one in found.payouts) else None
+
+    found = await soon(look)
+    assert found is not None
+    return found
 
 
 async def _over(scene: Scene, escrow: Escrow) -> list[str]:
