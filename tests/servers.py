@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -16,14 +16,18 @@ from psycopg.rows import TupleRow
 from sqlalchemy import Engine, make_url
 
 from ledger.engine import connect
-from starter import postgres
+from starter import postgres, temporal_server
+from starter.child import spawn
+from starter.home import Home
 from starter.stack import Endpoints, Stack
+from tests.gateway.sandbox_process import free_port
 
 Connection = psycopg.Connection[TupleRow]
 Value = TypeVar("Value")
 
 _LOOK_AGAIN_SECONDS: Final = 0.02
 _CONNECTIONS: Final = 24
+_FEW_EVENTS: Final = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=40")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,21 @@ def servers() -> Iterator[Servers]:
             engine = connect(endpoints.database_url, _CONNECTIONS)
             yield Servers(home, endpoints, engine)
             engine.dispose()
+
+
+@contextmanager
+def short_histories(running: Servers) -> Iterator[Servers]:
+    """The same servers with a Temporal of its own, which suggests a fresh history after few events."""
+    with tempfile.TemporaryDirectory() as directory:
+        home, port = Home(Path(directory)), free_port()
+        home.logs.mkdir()
+        service = temporal_server.service(home, port, free_port())
+        child = spawn(replace(service.command, argv=(*service.command.argv, *_FEW_EVENTS)))
+        try:
+            child.wait_until(lambda: service.ready(child), service.ready_within)
+            yield replace(running, endpoints=replace(running.endpoints, temporal_address=f"127.0.0.1:{port}"))
+        finally:
+            child.stop()
 
 
 def eventually(condition: Callable[[], Value], within: float = 20.0) -> Value:

@@ -42,6 +42,8 @@ def _line(event: HistoryEvent) -> str | None:
             return f"search attributes {json.dumps(values)}"
         case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
             return "completed"
+        case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
+            return f"continued {_decoded(event.workflow_execution_continued_as_new_event_attributes.input)}"
         case _:
             return None
 

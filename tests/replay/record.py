@@ -7,9 +7,9 @@ the histories of a release when its escrows may still be open.
 import asyncio
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.gateway import GatewayActivities
@@ -17,8 +17,8 @@ from activities.gateways.stripe import StripeGateway
 from ledger.books import Books
 from tests.market import Market
 from tests.replay.fingerprints import fingerprint
-from tests.replay.stories import STORIES
-from tests.servers import Servers, servers
+from tests.replay.stories import SHORT_STORIES, STORIES, Story
+from tests.servers import Servers, servers, short_histories
 from tests.workflow.scene import Sandbox, Scene
 from worker import books_worker, gateway_worker
 
@@ -28,8 +28,14 @@ INCOMPATIBLE: Final = "incompatible.json"
 _SLOTS: Final = 8
 
 
-async def play_all(running: Servers) -> dict[str, list[WorkflowHistory]]:
+def play_all(running: Servers) -> dict[str, list[WorkflowHistory]]:
     """Play every story and return the histories of its workflows, the escrow's first."""
+    with short_histories(running) as impatient:
+        return asyncio.run(play(running, STORIES)) | asyncio.run(play(impatient, SHORT_STORIES))
+
+
+async def play(running: Servers, stories: dict[str, Story]) -> dict[str, list[WorkflowHistory]]:
+    """Play some stories on a worker of their own."""
     client = await Client.connect(
         running.endpoints.temporal_address,
         namespace=running.endpoints.temporal_namespace,
@@ -48,10 +54,16 @@ async def play_all(running: Servers) -> dict[str, list[WorkflowHistory]]:
         books_worker(client, Books(running.engine), provider.name, _SLOTS),
         gateway_worker(client, GatewayActivities(provider), _SLOTS),
     ):
-        for name, story in STORIES.items():
+        for name, story in stories.items():
             workflows = await story(Scene.of(running, Market(running.engine), client), sandbox)
-            histories[name] = [await client.get_workflow_handle(one).fetch_history() for one in workflows]
+            histories[name] = [await _handle(client, one).fetch_history() for one in workflows]
     return histories
+
+
+def _handle(client: Client, workflow: str) -> WorkflowHandle[Any, Any]:
+    """A workflow by its id; ``id@run`` is an earlier run of it."""
+    identifier, _, run = workflow.partition("@")
+    return client.get_workflow_handle(identifier, run_id=run or None)
 
 
 def fingerprints(histories: dict[str, list[WorkflowHistory]]) -> dict[str, list[list[str]]]:
@@ -63,7 +75,7 @@ def main() -> None:
     """Write the histories, one that no version may accept, and the fingerprints."""
     HISTORIES.mkdir(exist_ok=True)
     with servers() as running:
-        recorded = asyncio.run(play_all(running))
+        recorded = play_all(running)
     for name, histories in recorded.items():
         for number, history in enumerate(histories):
             text = json.dumps({"workflow_id": history.workflow_id, **json.loads(history.to_json())})

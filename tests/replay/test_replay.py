@@ -45,5 +45,5 @@ def test_the_histories_of_all_three_workflows_are_there() -> None:
 
 def test_the_code_commands_what_it_commanded(servers: Servers) -> None:
     """Amounts, durations and names of every command are those on record, which replay does not compare."""
-    today = fingerprints(asyncio.run(play_all(servers)))
+    today = fingerprints(play_all(servers))
     assert today == json.loads(FINGERPRINTS.read_text(encoding="utf-8"))

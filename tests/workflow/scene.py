@@ -1,6 +1,6 @@
 """A market whose escrows live in Temporal: commands go through the real sender to the real worker."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -99,6 +99,10 @@ class Scene:
         assert found is not None
         return found
 
+    async def run_id(self, escrow: Escrow) -> str:
+        """The escrow's current run."""
+        return (await self.handle(escrow).describe()).run_id
+
     async def status(self, escrow: Escrow) -> WorkflowExecutionStatus | None:
         """How the escrow's workflow stands with Temporal."""
         return (await self.handle(escrow).describe()).status
@@ -122,11 +126,6 @@ async def history(handle: WorkflowHandle[Any, Any]) -> list[str]:
     return [
         EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") async for event in handle.fetch_history_events()
     ]
-
-
-async def always(condition: Callable[[], Awaitable[bool]], times: int = 10) -> bool:
-    """Whether a condition holds each time one looks."""
-    return all([await condition() for _ in range(times)])
 
 
 class Sandbox:

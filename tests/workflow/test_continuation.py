@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -20,34 +19,22 @@ from models.commands import (
 )
 from models.escrow import Escrow
 from models.states import PayoutStatus, State
-from starter import temporal_server
-from starter.child import spawn
-from starter.home import Home
 from tests.builders import order
-from tests.gateway.sandbox_process import free_port
 from tests.market import Market
-from tests.servers import Servers, soon
+from tests.servers import Servers, short_histories, soon
 from tests.workers import Workers, temporal
 from tests.workflow.scene import Sandbox, Scene
 from tests.workflow.test_payouts import UNREACHABLE
 from workflows import visibility
 
 pytestmark = pytest.mark.anyio
-FEW_EVENTS = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=40")
 
 
 @pytest.fixture(scope="module")
-def impatient(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def impatient(servers: Servers) -> Iterator[Servers]:
     """The same servers with a Temporal of its own, which suggests a fresh history after forty events."""
-    home, port = Home(tmp_path_factory.mktemp("temporal")), free_port()
-    home.logs.mkdir()
-    service = temporal_server.service(home, port, free_port())
-    child = spawn(replace(service.command, argv=(*service.command.argv, *FEW_EVENTS)))
-    try:
-        child.wait_until(lambda: service.ready(child), service.ready_within)
-        yield replace(servers, endpoints=replace(servers.endpoints, temporal_address=f"127.0.0.1:{port}"))
-    finally:
-        child.stop()
+    with short_histories(servers) as running:
+        yield running
 
 
 @pytest.fixture
@@ -55,11 +42,6 @@ async def aging(impatient: Servers, market: Market) -> AsyncIterator[Scene]:
     """A scene on the impatient Temporal, with a worker."""
     with Workers(impatient):
         yield Scene.of(impatient, market, await temporal(impatient.endpoints))
-
-
-async def run_id(scene: Scene, escrow: Escrow) -> str:
-    """The escrow's current run."""
-    return str((await scene.handle(escrow).describe()).run_id)
 
 
 async def grow(scene: Scene, escrow: Escrow, rounds: int = 4) -> Escrow:
@@ -74,7 +56,7 @@ async def renewed(scene: Scene, escrow: Escrow, first: str) -> None:
     """Wait until the escrow has a fresh history."""
 
     async def changed() -> bool:
-        return await run_id(scene, escrow) != first
+        return await scene.run_id(escrow) != first
 
     await soon(changed)
 
@@ -82,7 +64,7 @@ async def renewed(scene: Scene, escrow: Escrow, first: str) -> None:
 async def test_a_fresh_history_keeps_escrow_deadline_clock_and_what_operators_see(aging: Scene) -> None:
     """The new run knows the snapshot and the pending deadline, follows the clock, and is found by the same searches."""
     escrow = await aging.at(State.MILESTONE_PENDING)
-    first = await run_id(aging, escrow)
+    first = await aging.run_id(escrow)
     await aging.advance(timedelta(days=7))
     escrow = await grow(aging, escrow)
     await renewed(aging, escrow, first)
@@ -103,7 +85,7 @@ async def test_the_pending_deadlines_own_timer_fires_in_the_fresh_history(aging:
     """A deadline that was set in one run comes in the next, without anybody asking."""
     window = ReleaseOverride(review_window=timedelta(seconds=4))
     escrow = await aging.at(State.MILESTONE_PENDING, release=window)
-    first = await run_id(aging, escrow)
+    first = await aging.run_id(escrow)
     await grow(aging, escrow, rounds=3)
     await renewed(aging, escrow, first)
     await aging.until(escrow, lambda now: now.released >= 150000)
@@ -117,10 +99,10 @@ async def test_an_open_payout_is_seen_to_its_end_before_the_history_starts_afres
     sandbox.fault("transfer", "error_after", match={"destination": aging.market.destination})
     sandbox.fault("look_up", times=1000, **UNREACHABLE)
     escrow = await aging.at(State.MILESTONE_APPROVED)
-    first = await run_id(aging, escrow)
+    first = await aging.run_id(escrow)
     await aging.until(escrow, lambda now: now.payouts[0].status == PayoutStatus.UNKNOWN)
     await grow(aging, escrow)
-    assert await run_id(aging, escrow) == first
+    assert await aging.run_id(escrow) == first
     sandbox.behave()
     await aging.until(escrow, lambda now: now.payouts[0].status == PayoutStatus.PAID)
     await renewed(aging, escrow, first)
@@ -132,7 +114,7 @@ async def test_a_failed_payout_can_be_retried_in_the_fresh_history(aging: Scene,
     """A payout that waits for a person is no reason to keep a history; its retry works in the next one."""
     sandbox.fault("transfer", "decline", match={"destination": aging.market.destination})
     escrow = await aging.at(State.MILESTONE_APPROVED)
-    first = await run_id(aging, escrow)
+    first = await aging.run_id(escrow)
     failed = await aging.until(escrow, lambda now: now.payouts[0].status == PayoutStatus.FAILED)
     await grow(aging, failed)
     await renewed(aging, escrow, first)
@@ -146,7 +128,7 @@ async def test_a_failed_payout_can_be_retried_in_the_fresh_history(aging: Scene,
 async def test_every_command_sent_while_histories_change_has_one_definite_answer(aging: Scene) -> None:
     """Three senders at once across several runs: each command is applied once, and none is lost at the seam."""
     escrow = await aging.at(State.IN_PROGRESS)
-    first = await run_id(aging, escrow)
+    first = await aging.run_id(escrow)
 
     async def sends(milestone: int) -> None:
         for _ in range(12):
@@ -162,7 +144,7 @@ async def test_every_command_sent_while_histories_change_has_one_definite_answer
 async def test_edge_02_a_command_repeated_in_a_later_run_answers_what_it_answered(aging: Scene) -> None:
     """The engine remembers ids for a run only; the books know them for ever."""
     escrow = await aging.at(State.IN_PROGRESS)
-    first = await run_id(aging, escrow)
+    first = await aging.run_id(escrow)
     submit = order(SubmitMilestone, escrow)
     answered = await aging.sender.send(submit)
     await aging.do(ApproveMilestone, answered)

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 from ledger import reads
 from models import ids
 from models.charges import charge_of
-from models.commands import ApproveMilestone, Cancel, Fund
+from models.commands import ApproveMilestone, Cancel, Fund, SubmitMilestone
 from models.escrow import Escrow
 from models.states import PayoutStatus, State
 from starter.sender import Sender
@@ -101,6 +101,17 @@ async def test_edge_07_two_workers_on_one_escrow_come_to_what_one_comes_to(alone
         assert await alone.completed(escrow) == State.COMPLETED
     assert alone.market.count("settlement", escrow) == 1
     assert alone.market.balance("gateway_cash", "stripe") == 10**9 - 135000
+
+
+async def test_an_escrow_that_the_engine_was_asked_to_cancel_goes_on_with_the_next_worker(alone: Scene) -> None:
+    """The request means nothing to it; the first worker can let go of it all the same, and the second takes it up."""
+    with Workers(alone.servers):
+        escrow = await alone.at(State.IN_PROGRESS)
+        await alone.handle(escrow).cancel()
+        await alone.do(SubmitMilestone, escrow)
+    with Workers(alone.servers):
+        assert (await alone.do(ApproveMilestone, escrow)).released == 150000
+        assert await alone.status(escrow) == WorkflowExecutionStatus.RUNNING
 
 
 async def test_edge_08_a_terminated_workflow_is_rebuilt_from_the_books_and_nothing_moves_twice(alone: Scene) -> None:

@@ -106,7 +106,8 @@ async def test_edge_37_a_dispute_on_one_milestone_leaves_the_clock_of_another_ru
 async def test_edge_38_deadlines_of_an_outage_are_handled_once_and_in_their_order(alone: Scene) -> None:
     """Two windows end while no worker runs; the next worker releases both, the earlier one first, once each."""
     with Workers(alone.servers):
-        escrow = await alone.at(State.MILESTONE_PENDING, release=A_MOMENT, amount=350000, milestones=(150000, 200000))
+        window = ReleaseOverride(review_window=timedelta(seconds=2))
+        escrow = await alone.at(State.MILESTONE_PENDING, release=window, amount=350000, milestones=(150000, 200000))
         escrow = await alone.do(SubmitMilestone, escrow, milestone=2)
     dues = [one.due_at for one in escrow.deadlines]
 
