@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks import lives, settlements
 from benchmarks.figures import Figure, table, write
-from starter.stack import Stack
+from starter.embedded.stack import Stack
 
 RESULTS = Path(__file__).parent / "results.json"
 _FULL = (settlements.Size(rounds=5, alone=150, together=960), lives.Size(rounds=3, each=2))

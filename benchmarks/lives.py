@@ -21,8 +21,8 @@ from ledger import reads, tenants
 from ledger.engine import connect
 from models import ids
 from models.commands import ApproveMilestone, Command, Fund, StartWork, SubmitMilestone
+from starter.embedded.stack import Endpoints
 from starter.sender import Sender
-from starter.stack import Endpoints
 from workflows.inputs import EscrowInput
 
 COMMANDS = (

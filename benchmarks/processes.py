@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from starter.stack import Endpoints
+from starter.embedded.stack import Endpoints
 from worker import READY
 
 _ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ from benchmarks.figures import Figure, compare
 from ledger.books import Books
 from ledger.engine import connect
 from ledger.load import Connection
-from starter.stack import Endpoints
+from starter.embedded.stack import Endpoints
 
 CONCURRENT = 16
 _WARM_UP = 10 * CONCURRENT

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from starter.child import StackError
+from starter.embedded.child import StackError
 from starter.misuse import MisuseError
 
 FAILED: Final = 1
@@ -96,14 +96,14 @@ def run(
     servers, with a worker that runs there.
     """
     with _spoken():
-        from starter.deal import load  # noqa: PLC0415
+        from starter.deals.deal import load  # noqa: PLC0415
         from starter.progress import Progress  # noqa: PLC0415
 
         deal = load(file)
         command = ["holdfast", "run", str(file), *(["--home", str(home)] if home else []), "--run-id"]
         with Progress() as progress:
             progress.doing("Getting ready.")
-            from starter.session import Session  # noqa: PLC0415
+            from starter.deals.session import Session  # noqa: PLC0415
 
             session = Session(deal, file, home, progress, again=shlex.join(command))
             problems = session.resume(run_id) if run_id else session.begin()

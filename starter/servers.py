@@ -14,12 +14,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from settings import Settings, settings
-from starter.child import StackError
-from starter.home import Endpoints, OccupiedError, running
+from starter.deals.runs import Runs
+from starter.embedded.child import StackError
+from starter.embedded.home import Endpoints, OccupiedError, running
+from starter.embedded.stack import Stack
 from starter.misuse import MisuseError
 from starter.progress import Progress, console
-from starter.runs import Runs
-from starter.stack import Stack
 
 _ASKS_FOR_THE_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ANOTHER_STARTS_SECONDS: Final = 90.0

@@ -16,10 +16,10 @@ from psycopg.rows import TupleRow
 from sqlalchemy import Engine, make_url
 
 from ledger.engine import connect
-from starter import postgres, temporal_server
-from starter.child import spawn
-from starter.home import Home
-from starter.stack import Endpoints, Stack
+from starter.embedded import postgres, temporal_server
+from starter.embedded.child import spawn
+from starter.embedded.home import Home
+from starter.embedded.stack import Endpoints, Stack
 from tests.gateway.sandbox_process import free_port
 
 Connection = psycopg.Connection[TupleRow]

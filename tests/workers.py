@@ -23,7 +23,7 @@ from activities.gateway import GatewayActivities
 from activities.gateways.stripe import StripeGateway
 from ledger.books import Books
 from ledger.engine import connect
-from starter.stack import Endpoints
+from starter.embedded.stack import Endpoints
 from tests.servers import Servers, eventually
 from worker import READY, books_worker, gateway_worker
 from workflows.visibility import SEARCH_ATTRIBUTES

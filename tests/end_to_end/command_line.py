@@ -18,8 +18,8 @@ import psycopg
 from sqlalchemy import Engine
 
 from ledger.engine import connect
-from starter.runs import Run
-from starter.stack import Endpoints, running
+from starter.deals.runs import Run
+from starter.embedded.stack import Endpoints, running
 from tests.servers import eventually
 
 ROOT: Final = Path(__file__).parents[2]

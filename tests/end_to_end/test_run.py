@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from ledger import reads
 from models import ids
 from models.states import MilestoneStatus, PayoutStatus, State
-from starter.home import running
-from starter.runs import Run
+from starter.deals.runs import Run
+from starter.embedded.home import running
 from tests.end_to_end.command_line import EXAMPLES, Books, CommandLine, Ended, finish, runs, squeezed
 from tests.servers import eventually
 

@@ -22,8 +22,8 @@ import psycopg
 import pytest
 from temporalio.client import Client
 
-from starter.children import Children
-from starter.stack import Endpoints, Stack, StackError, running
+from starter.embedded.children import Children
+from starter.embedded.stack import Endpoints, Stack, StackError, running
 
 T = TypeVar("T")
 # Stands in where a worker is only there to be started and stopped; the tests of supervision run the real one.
@@ -32,10 +32,10 @@ DYING_WORKER = "raise SystemExit('the worker says why')"
 SUPERVISOR = """
 import sys, threading
 from pathlib import Path
-import starter.child
-from starter.stack import Stack
+import starter.embedded.child
+from starter.embedded.stack import Stack
 if sys.argv[2] == "orphans":
-    starter.child._prctl = None  # as on a system that lets children outlive their parent
+    starter.embedded.child._prctl = None  # as on a system that lets children outlive their parent
 stack = Stack(Path(sys.argv[1]), progress=print, worker_command=(sys.executable, "-c", sys.argv[3]))
 try:
     stack.start()

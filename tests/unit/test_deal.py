@@ -9,10 +9,10 @@ import pytest
 
 from models.commands import Actor
 from models.decide import PLATFORM_COMMANDS
-from starter.deal import Deal, load
-from starter.deal_text import DealFileError
-from starter.telling import told
-from starter.written import ACTIONS, ESCROW, References, meant
+from starter.deals.deal import Deal, load
+from starter.deals.deal_text import DealFileError
+from starter.deals.telling import told
+from starter.deals.written import ACTIONS, ESCROW, References, meant
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 COMMANDS: Final = ", ".join(ACTIONS)

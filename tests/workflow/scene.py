@@ -15,7 +15,7 @@ from models.commands import Command
 from models.errors import Refusal, RefusedError
 from models.escrow import Escrow
 from models.states import State
-from starter.home import Endpoints
+from starter.embedded.home import Endpoints
 from starter.sender import Sender
 from tests.builders import PATHS, a_create, order
 from tests.market import Market

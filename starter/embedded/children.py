@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from starter.child import Child, Command, StackError, spawn
+from starter.embedded.child import Child, Command, StackError, spawn
 
 # psutil derives the time from the clock of the machine, which may be set a little between two looks.
 _CLOCK_TOLERANCE_SECONDS = 3.0

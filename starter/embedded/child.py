@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from starter.unprivileged import User
+from starter.embedded.unprivileged import User
 
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.02

@@ -17,9 +17,9 @@ from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from starter.child import Command, StackError
-from starter.home import Home
-from starter.service import Service
+from starter.embedded.child import Command, StackError
+from starter.embedded.home import Home
+from starter.embedded.service import Service
 from workflows.visibility import SEARCH_ATTRIBUTES
 
 NAMESPACE = "default"

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starter.child import Child, Command, StackError
-from starter.children import Children
+from starter.embedded.child import Child, Command, StackError
+from starter.embedded.children import Children
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from starter.deal_text import Problem, Source, Where
+from starter.deals.deal_text import Problem, Source, Where
 
 _EXPECTED: Final = {
     "string_type": "text",

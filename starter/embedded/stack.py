@@ -15,12 +15,12 @@ from types import TracebackType
 
 import httpx
 
-from starter import postgres, temporal_server
-from starter.child import Child, Command, StackError
-from starter.children import Children
-from starter.home import Endpoints, Home, Secrets, running
-from starter.ports import Ports
-from starter.service import Service
+from starter.embedded import postgres, temporal_server
+from starter.embedded.child import Child, Command, StackError
+from starter.embedded.children import Children
+from starter.embedded.home import Endpoints, Home, Secrets, running
+from starter.embedded.ports import Ports
+from starter.embedded.service import Service
 
 __all__ = ["Endpoints", "Stack", "StackError", "running"]
 
@@ -209,7 +209,7 @@ def _module(name: str) -> tuple[str, ...]:
 def _environment(ours: dict[str, str]) -> dict[str, str]:
     """Return the variables of a Python child: our code, no Temporal profile of the user's, no proxy in between."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
-    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[1]), inherited.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), inherited.get("PYTHONPATH"))))
     direct = dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(filter(None, ("127.0.0.1", inherited.get("NO_PROXY")))))
     python = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TEMPORAL_CONFIG_FILE": os.devnull}
     return {**inherited, **direct, **python, **ours}

@@ -13,12 +13,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import TemporalError
 
 from ledger.engine import connect
-from starter.child import StackError
-from starter.deal import Deal
-from starter.play import Played, Player
+from starter.deals.deal import Deal
+from starter.deals.play import Played, Player
+from starter.deals.report import Books, read_books, show, verdict
+from starter.deals.runs import Run, Runs
+from starter.embedded.child import StackError
 from starter.progress import Progress, console
-from starter.report import Books, read_books, show, verdict
-from starter.runs import Run, Runs
 from starter.sender import OutcomeUnknownError
 from starter.servers import Servers, embedded, external, read_settings
 

@@ -16,12 +16,12 @@ from models.commands import Command, Create
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow, Payout
 from models.states import PayoutStatus
-from starter.deal import Action, Deal
+from starter.deals.deal import Action, Deal
+from starter.deals.runs import Run
+from starter.deals.telling import told
+from starter.deals.written import References, meant, names_payout
 from starter.progress import Progress
-from starter.runs import Run
 from starter.sender import Sender
-from starter.telling import told
-from starter.written import References, meant, names_payout
 
 T = TypeVar("T")
 

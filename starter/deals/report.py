@@ -20,9 +20,9 @@ from models.escrow import Escrow
 from models.outcome import Outcome
 from models.postings import PLATFORM, AccountKind
 from models.states import PayoutStatus
-from starter.play import Played, Step
+from starter.deals.play import Played, Step
+from starter.deals.telling import amount, what, who
 from starter.servers import Servers
-from starter.telling import amount, what, who
 from workflows.visibility import waits_for
 
 _GOOD: Final = "green"

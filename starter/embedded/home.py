@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from starter.child import StackError
+from starter.embedded.child import StackError
 
 _LEAST_FREE_BYTES = 256 * 1024 * 1024
 # SQLite opens no file whose path is longer than 512 bytes, wherever the process stands.

@@ -5,7 +5,7 @@ import random
 import socket
 from pathlib import Path
 
-from starter.child import StackError
+from starter.embedded.child import StackError
 
 _HOST = "127.0.0.1"
 # Below what the system hands to outgoing connections: while a server is away, one of those could take its number, or

@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from models.money import Money
-from starter.deal import Action
-from starter.written import MilestoneNumber, PayoutNumber
+from starter.deals.deal import Action
+from starter.deals.written import MilestoneNumber, PayoutNumber
 
 _SAID_ELSEWHERE: Final = frozenset({"do", "actor", "expect", "payment_method"})
 

@@ -15,11 +15,11 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from starter.child import Command, StackError
-from starter.children import Children, end, outlasting
-from starter.home import Home, Secrets
-from starter.service import Service
-from starter.unprivileged import User, open_tree, open_way, user_for
+from starter.embedded.child import Command, StackError
+from starter.embedded.children import Children, end, outlasting
+from starter.embedded.home import Home, Secrets
+from starter.embedded.service import Service
+from starter.embedded.unprivileged import User, open_tree, open_way, user_for
 
 DATABASE = "holdfast"
 OWNER = "holdfast_owner"

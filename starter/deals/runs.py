@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from models import ids
-from starter.child import StackError
+from starter.embedded.child import StackError
 from starter.misuse import MisuseError
 
 PLAYING: Final = "playing"

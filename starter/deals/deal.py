@@ -23,10 +23,10 @@ from models.escrow import Milestone
 from models.fields import Currency, Document, Line, PartyId
 from models.policies import POLICY_KINDS, Policies, ReleasePolicy
 from models.rules import creation
-from starter import written
-from starter.deal_text import DealFileError, Problem, Source, Where, read
-from starter.problems import explain, suggestion
-from starter.written import ACTIONS, COMMANDS, AccountId, AdvanceClock, Facts, References, Written, meant
+from starter.deals import written
+from starter.deals.deal_text import DealFileError, Problem, Source, Where, read
+from starter.deals.problems import explain, suggestion
+from starter.deals.written import ACTIONS, COMMANDS, AccountId, AdvanceClock, Facts, References, Written, meant
 
 M = TypeVar("M", bound=BaseModel)
 
