@@ -16,5 +16,14 @@ def connect(database_url: str, connections: int) -> Engine:
         pool_size=connections,
         max_overflow=0,
         pool_timeout=STATEMENT_TIMEOUT_SECONDS,
-        connect_args={"options": options, "connect_timeout": 5, "application_name": "holdfast"},
+        connect_args={
+            "options": options,
+            "connect_timeout": 5,
+            "application_name": "holdfast",
+            # The statement timeout is the server's; a server that is frozen or cut off is noticed by these.
+            "tcp_user_timeout": STATEMENT_TIMEOUT_SECONDS * 1000,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 2,
+        },
     )

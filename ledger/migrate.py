@@ -15,7 +15,7 @@ def upgrade(migration_url: str, app_role: str = "holdfast_app") -> None:
     """Run every migration that is missing, as the role that owns the schema; ``app_role`` gets its grants.
 
     Safe to call from several processes at once: one migrates, the others wait. Raises ``sqlalchemy.exc.DBAPIError``
-    when the database cannot be reached or the role lacks rights; a failed migration leaves nothing behind.
+    or ``psycopg.Error`` when the database cannot be reached or the role lacks rights; a failure leaves nothing behind.
     """
     engine = create_engine(migration_url)
     try:

@@ -25,13 +25,17 @@ Rule = Callable[[Case, Any], Decision]
 
 @dataclass(frozen=True)
 class Row:
-    """How one command is governed. ``event`` is None for commands that do not move the state machine themselves."""
+    """How one command is governed. ``event`` is None for commands that do not move the state machine themselves.
+
+    ``early`` is False where a cached snapshot may be too old to refuse on: payouts progress behind a workflow's back.
+    """
 
     command: type[Command]
     roles: frozenset[str]
     event: Event | None
     rule: Rule
     check: Check = lambda _escrow, _command: None
+    early: bool = True
 
     @property
     def name(self) -> str:
@@ -60,12 +64,12 @@ TABLE: Final = (
     Row(commands.RejectMilestone, _BUYER, Event.REJECT_MILESTONE, milestones.reject, milestones.check_review),
     Row(commands.ReverseMilestone, _SELLER, None, milestones.reverse, milestones.check_reverse),
     Row(commands.Complete, _BUYER, Event.COMPLETE, closing.complete),
-    Row(commands.Cancel, _EITHER, Event.CANCEL, closing.cancel),
+    Row(commands.Cancel, _EITHER, Event.CANCEL, closing.cancel, admission.check_cancel),
     Row(commands.Refund, _SELLER, Event.REFUND, closing.refund, closing.check_refund),
     Row(commands.RaiseDispute, _EITHER, Event.DISPUTE, disputes.raise_dispute, disputes.check_raise),
     Row(commands.ReviewDispute, _OPERATOR, None, disputes.review, disputes.check_review),
     Row(commands.ResolveDispute, _OPERATOR, Event.RESOLVE_DISPUTE, disputes.resolve, disputes.check_resolve),
-    Row(commands.RetryPayout, _SELLER, None, payouts.retry, payouts.check_retry),
+    Row(commands.RetryPayout, _SELLER, None, payouts.retry, payouts.check_retry, early=False),
     Row(commands.ReachDeadline, _SYSTEM, None, milestones.reach_deadline, milestones.check_deadline),
     Row(commands.SendPayout, _SYSTEM, None, payouts.send, payouts.check_send),
     Row(commands.RecordPayout, _SYSTEM, None, payouts.record, payouts.check_record),
@@ -98,11 +102,12 @@ def refuse_early(escrow: Escrow, command: Command, at: datetime) -> Refusal | No
     take effect before the command does; what may depend on either is left to the transaction.
     """
     newer = command.expected_version is not None and command.expected_version > escrow.version
-    if newer or isinstance(command, commands.RetryPayout) or due(escrow, at):
+    row = ROWS[command.name]
+    if newer or not row.early or due(escrow, at):
         return None
     try:
         admission.refuse_version(escrow, command.expected_version)
-        _refuse(escrow, command, ROWS[command.name])
+        _refuse(escrow, command, row)
     except RefusedError as error:
         return error.refusal
     return None

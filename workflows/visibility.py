@@ -120,7 +120,13 @@ def waits_for(escrow: Escrow) -> str:
         number = next(one.position for one in escrow.milestones if one.status == MilestoneStatus.SUBMITTED)
         until = f", until {escrow.next_deadline.due_at:%Y-%m-%d %H:%M} UTC" if escrow.next_deadline else ""
         return f"the buyer to review milestone {number}{until}"
+    if escrow.state in {State.IN_PROGRESS, State.MILESTONE_APPROVED} and not _can_submit(escrow):
+        return "the buyer to complete, or the seller to cancel: no milestone is left"
     return _WAITS_FOR[escrow.state]
+
+
+def _can_submit(escrow: Escrow) -> bool:
+    return any(one.status in {MilestoneStatus.PENDING, MilestoneStatus.REJECTED} for one in escrow.milestones)
 
 
 def timer_summary(escrow: Escrow, deadline: Deadline) -> str:

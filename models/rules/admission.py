@@ -3,7 +3,7 @@
 This part of the decision needs nothing but the snapshot, so a workflow's validators refuse with it too.
 """
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from models.commands import Actor, Command
 from models.errors import ErrorCode, RefusedError
@@ -13,7 +13,8 @@ from models.states import TRANSITIONS, Event, MilestoneStatus, State
 PEOPLE = frozenset({"buyer", "seller"})
 BEFORE_WORK = frozenset({State.CREATED, State.FUNDED})
 
-_MILESTONE_EVENTS = {
+# What a milestone must be for an event that is about it.
+MILESTONE_EVENTS: Final = {
     Event.SUBMIT_MILESTONE: frozenset({MilestoneStatus.PENDING, MilestoneStatus.REJECTED}),
     Event.APPROVE_MILESTONE: frozenset({MilestoneStatus.SUBMITTED}),
     Event.REJECT_MILESTONE: frozenset({MilestoneStatus.SUBMITTED}),
@@ -30,8 +31,8 @@ def allowed_events(escrow: Escrow) -> list[str]:
 
 
 def _possible(escrow: Escrow, event: Event) -> bool:
-    if event in _MILESTONE_EVENTS:
-        return any(milestone.status in _MILESTONE_EVENTS[event] for milestone in escrow.milestones)
+    if event in MILESTONE_EVENTS:
+        return any(milestone.status in MILESTONE_EVENTS[event] for milestone in escrow.milestones)
     return escrow.state != State.DISPUTED or event == Event.RESOLVE_DISPUTE
 
 
@@ -61,6 +62,13 @@ def refuse_actor(escrow: Escrow, actor: Actor, command: Command, roles: frozense
         raise _forbidden(
             "the buyer may cancel only before work starts; afterwards the seller or an operator may", actor
         )
+
+
+def check_cancel(escrow: Escrow, command: Command) -> None:
+    """Raise forbidden for a buyer who cancels after work has started."""
+    if command.actor.role == "buyer" and escrow.state not in BEFORE_WORK:
+        message = "the buyer may cancel only before work starts; afterwards the seller or an operator may"
+        raise _forbidden(message, command.actor)
 
 
 def refuse_resolver(escrow: Escrow, actor: Actor) -> None:

@@ -41,7 +41,7 @@ def check_refund(escrow: Escrow, command: Refund) -> None:
     if command.amount is not None and command.amount != escrow.refundable:
         raise RefusedError(
             ErrorCode.REFUND_AMOUNT_MISMATCH,
-            f"the refund asks for {command.amount}, refundable is {escrow.refundable}; "
+            f"the refund asks for {escrow.money(command.amount)}, refundable is {escrow.money(escrow.refundable)}; "
             "to return a part, reverse a milestone",
             refundable=escrow.refundable,
         )

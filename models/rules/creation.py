@@ -58,7 +58,7 @@ def amend(case: Case, command: Amend) -> Decision:
     if command.milestones is not None:
         case.change(milestones=_milestones(case, amount, command.milestones))
     else:
-        _refuse_sum_above(amount, [milestone.amount for milestone in escrow.milestones])
+        _refuse_sum_above(escrow.money(amount), [milestone.amount for milestone in escrow.milestones])
     _wallet_gate(case, amount)
     case.change(title=command.title or escrow.title, amount=amount)
     return case.emit("escrow.amended", amount=amount).decision(State.CREATED)
@@ -88,7 +88,7 @@ def _milestones(case: Case, amount: int, drafts: tuple[MilestoneDraft, ...]) -> 
         raise RefusedError(
             ErrorCode.MILESTONE_LIMIT, f"Maximum {limit} milestones allowed per project", limit=limit, given=len(drafts)
         )
-    _refuse_sum_above(amount, [draft.amount for draft in drafts])
+    _refuse_sum_above(case.escrow.money(amount), [draft.amount for draft in drafts])
     return tuple(
         Milestone(
             id=ids.derive("mil", case.now, case.escrow.id, case.command.id, str(position)),
@@ -102,14 +102,15 @@ def _milestones(case: Case, amount: int, drafts: tuple[MilestoneDraft, ...]) -> 
     )
 
 
-def _refuse_sum_above(amount: int, parts: list[int]) -> None:
+def _refuse_sum_above(amount: Money, parts: list[int]) -> None:
     """Milestones may sum below the amount (the rest is released on completion), never above."""
-    if sum(parts) > amount:
+    total = Money(sum(parts), amount.currency)
+    if total.amount > amount.amount:
         raise RefusedError(
             ErrorCode.INVALID_COMMAND,
-            f"the milestones sum to {sum(parts)}, which is more than the escrow's amount of {amount}",
-            milestones=sum(parts),
-            amount=amount,
+            f"the milestones sum to {total}, which is more than the escrow's amount of {amount}",
+            milestones=total.amount,
+            amount=amount.amount,
         )
 
 

@@ -78,7 +78,8 @@ def check_resolve(escrow: Escrow, command: ResolveDispute) -> None:
     if command.refund_amount is not None and command.refund_amount >= dispute.amount:
         raise RefusedError(
             ErrorCode.REFUND_AMOUNT_MISMATCH,
-            f"a partial refund must be less than the {dispute.amount} in dispute; for all of it resolve buyer_favor",
+            f"a partial refund must be less than the {escrow.money(dispute.amount)} in dispute; "
+            "for all of it resolve buyer_favor",
             refundable=dispute.amount,
         )
 

@@ -6,11 +6,10 @@ from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
 from models.escrow import OPEN_MILESTONE, Deadline, Escrow, Milestone
 from models.fees import find_fee
-from models.rules.admission import refuse_transition
+from models.rules.admission import MILESTONE_EVENTS, refuse_transition
 from models.states import TRANSITIONS, Event, MilestoneStatus, State
 
 _RELEASED = frozenset({MilestoneStatus.APPROVED, MilestoneStatus.PAID})
-SUBMITTABLE = frozenset({MilestoneStatus.PENDING, MilestoneStatus.REJECTED})
 
 
 def named(escrow: Escrow, identifier: str) -> Milestone:
@@ -27,14 +26,15 @@ def named(escrow: Escrow, identifier: str) -> Milestone:
 
 def check_submit(escrow: Escrow, command: SubmitMilestone) -> None:
     """Only work that lies with the seller can be submitted, with evidence where the policy asks for it."""
-    _refuse_status(escrow, command.milestone, SUBMITTABLE, Event.SUBMIT_MILESTONE)
+    _refuse_status(escrow, command.milestone, MILESTONE_EVENTS[Event.SUBMIT_MILESTONE], Event.SUBMIT_MILESTONE)
     if escrow.release.evidence_required and not command.evidence:
         raise RefusedError(ErrorCode.EVIDENCE_REQUIRED, "the release policy asks for evidence with every submission")
 
 
 def check_review(escrow: Escrow, command: ApproveMilestone | RejectMilestone) -> None:
     """Only a submitted milestone can be approved or rejected."""
-    _refuse_status(escrow, command.milestone, frozenset({MilestoneStatus.SUBMITTED}), Event(command.name))
+    event = Event(command.name)
+    _refuse_status(escrow, command.milestone, MILESTONE_EVENTS[event], event)
 
 
 def check_reverse(escrow: Escrow, command: ReverseMilestone) -> None:
@@ -45,7 +45,8 @@ def check_reverse(escrow: Escrow, command: ReverseMilestone) -> None:
     if command.amount > milestone.remaining:
         raise RefusedError(
             ErrorCode.REFUND_AMOUNT_MISMATCH,
-            f"{command.amount} is more than the {milestone.remaining} that this milestone still holds",
+            f"{escrow.money(command.amount)} is more than the {escrow.money(milestone.remaining)} "
+            "that this milestone still holds",
             refundable=milestone.remaining,
         )
 

@@ -199,7 +199,7 @@ MISTAKES: Final = {
     ),
     "more than agreed": (
         ("amount: 1000}", "amount: 1001}"),
-        "deal.yaml:8:3: the milestones sum to 150110, which is more than the escrow's amount of 150010",
+        "deal.yaml:8:3: the milestones sum to 1,501.10 EUR, which is more than the escrow's amount of 1,500.10 EUR",
     ),
     "four milestones": (
         ("    - {title: Final, amount: 1000}\n", "    - {title: Final, amount: 1}\n" * 3),
