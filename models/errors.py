@@ -15,7 +15,7 @@ class _Kind:
 
 
 class ErrorCode(Enum):
-    """The codes callers may rely on. Source: api.md, "Errors"."""
+    """The codes that callers may rely on."""
 
     INVALID_COMMAND = _Kind("invalid_command", 422, False)
     INVALID_TRANSITION = _Kind("invalid_transition", 409, False)

@@ -53,3 +53,12 @@ def test_the_lock_names_no_download_host() -> None:
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert "://" not in lock
     assert "--index-url" not in lock
+
+
+def test_every_page_that_the_code_cites_is_there() -> None:
+    """A comment that says where a rule comes from names a page that a reader has."""
+    rooms = ("models", "ledger", "activities", "workflows", "starter", "tests")
+    code = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in {".py", ".sql"}]
+    cited = {name for path in code for name in re.findall(r"\b[a-zA-Z_-]+\.md\b", path.read_text(encoding="utf-8"))}
+    known = {page.name for page in PAGES}
+    assert cited <= known, f"cited but missing: {cited - known}"

@@ -1,4 +1,4 @@
-"""A style rule is a test or it is not a rule. Source: style.md, "Names", "Sizes" and "Tests"."""
+"""A style rule is a test or it is not a rule. See CONTRIBUTING.md, "Rules of the house"."""
 
 import ast
 import re
