@@ -16,6 +16,7 @@ from ledger.books import Books
 from ledger.charges import ChargeReusedError
 from models.charges import Charge, ChargeOrder, ChargeResult
 from models.commands import AnyCommand
+from models.errors import ErrorCode, Refusal
 from models.escrow import Escrow
 from models.outcome import Outcome
 
@@ -34,6 +35,12 @@ class LedgerActivities:
             return self._books.apply(command)
 
     @activity.defn(no_thread_cancel_exception=True)
+    def would_be_refused(self, command: AnyCommand) -> Refusal | None:
+        """Whether a funding from the gateway would be refused even if its charge succeeded. Writes nothing."""
+        with _said_briefly():
+            return self._books.would_be_refused(command)
+
+    @activity.defn(no_thread_cancel_exception=True)
     def read_escrow(self, escrow: str) -> Escrow | None:
         """Read an escrow as it stands."""
         with _said_briefly():
@@ -42,11 +49,12 @@ class LedgerActivities:
     @activity.defn(no_thread_cancel_exception=True)
     def begin_charge(self, order: ChargeOrder) -> Charge:
         """Write a charge down before the gateway is asked."""
-        try:
-            with _said_briefly():
+        with _said_briefly():
+            try:
                 return self._books.begin_charge(order)
-        except ChargeReusedError as error:
-            raise ApplicationError(str(error), type="idempotency_key_reused", non_retryable=True) from error
+            except ChargeReusedError as error:
+                code = ErrorCode.IDEMPOTENCY_KEY_REUSED.code
+                raise ApplicationError(str(error), type=code, non_retryable=True) from None
 
     @activity.defn(no_thread_cancel_exception=True)
     def settle_charge(self, result: ChargeResult) -> Charge:
@@ -55,14 +63,24 @@ class LedgerActivities:
             return self._books.settle_charge(result, self._gateway)
 
 
+# What trying again cannot mend: the books refused a row, or a value did not fit. Only a mistake of ours leads here.
+_DEFINITE = (psycopg.IntegrityError, psycopg.DataError, ValueError, TypeError, ArithmeticError, LookupError)
+
+
 @contextmanager
 def _said_briefly() -> Iterator[None]:
     """Say in one line why PostgreSQL could not, for whoever looks at the pending activity.
 
-    The server shows no failure above 4 KB, which a chain of psycopg's traces is; and its details would quote rows.
+    The server shows no failure above 4 KB, which a chain of psycopg's traces is; and its details would quote rows. What
+    is definite is not tried again: it would hold the escrow's only lock for ever.
     """
     try:
         yield
+    except _DEFINITE as error:
+        raise ApplicationError(_brief(error), type=ErrorCode.INTERNAL_ERROR.code, non_retryable=True) from None
     except (psycopg.Error, SQLAlchemyError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ApplicationError(first_line[:300], type=type(error).__name__) from None
+        raise ApplicationError(_brief(error), type=type(error).__name__) from None
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]

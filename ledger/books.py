@@ -6,6 +6,7 @@ the command's key makes repeats harmless, and PostgreSQL refuses whatever a bug 
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -23,6 +24,7 @@ from models.decide import decide
 from models.decision import Case, Decision, Funds
 from models.errors import ErrorCode, Refusal
 from models.escrow import Escrow
+from models.money import MAX_AMOUNT
 from models.outcome import Outcome
 from models.policies import SpendPolicy
 from models.rules.creation import blank
@@ -33,6 +35,8 @@ Result = TypeVar("Result")
 # rival wrote first, which the next attempt finds as a stored outcome.
 _RETRIED: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.InternalError_, errors.UniqueViolation)
 _ATTEMPTS: Final = 5
+# Older than this a time of receipt is not believed.
+_LONGEST_BACKLOG: Final = timedelta(days=30)
 
 
 class Books:
@@ -49,6 +53,14 @@ class Books:
         answers; what is raised (``psycopg.Error``) is infrastructure: nothing was written and a retry is safe.
         """
         return self._transact(lambda connection: self._apply(connection, command, None))
+
+    def would_be_refused(self, command: Command) -> Refusal | None:
+        """Say how a funding from the gateway would be refused if its charge succeeded; None if it would be accepted.
+
+        Asked before a card is charged. A command that was decided before is answered with a refusal as well: whatever
+        became of it, there is nothing to charge. Writes nothing.
+        """
+        return self._transact(lambda connection: self._foresee(connection, command))
 
     def record_refusal(self, command: Command, refusal: Refusal) -> Outcome:
         """Record that a command was refused before it reached this transaction, so that the audit has it too."""
@@ -83,6 +95,18 @@ class Books:
                 pooled.close()
         raise AssertionError("unreachable")
 
+    def _foresee(self, connection: Connection, command: Command) -> Refusal | None:
+        loaded = load(connection, command, None, self._default_spend)
+        if loaded.stored:
+            decided = _repeated(command, loaded.stored, input_hash(command)).refusal
+            return decided or Refusal(code=ErrorCode.ALREADY_EXISTS.code, message="this command was accepted before")
+        if loaded.escrow is None:
+            return _missing(command, loaded)
+        escrow = loaded.escrow
+        charged = replace(loaded.funds, available=escrow.money(MAX_AMOUNT), charge="succeeded")
+        answer = decide(escrow, command, loaded.policies, escrow.updated_at, charged)
+        return answer if isinstance(answer, Refusal) else None
+
     def _apply(self, connection: Connection, command: Command, refusal: Refusal | None) -> Outcome:
         charge = charge_of(command) if isinstance(command, Fund) and command.source == "gateway" else None
         loaded = load(connection, command, charge, self._default_spend)
@@ -112,6 +136,8 @@ def _repeated(command: Command, stored: tuple[str, Outcome], digest: str) -> Out
 def _missing(command: Command, loaded: Loaded) -> Refusal | None:
     """Nothing to record against: without a tenant or an escrow there is no place for an audit row."""
     if isinstance(command, Create):
+        if loaded.known_tenant and loaded.escrow and loaded.escrow.tenant != command.tenant:
+            return Refusal(code=ErrorCode.NOT_FOUND.code, message=f"there is no escrow {command.escrow}")
         if loaded.known_tenant:
             return None
         return Refusal(code=ErrorCode.NOT_FOUND.code, message=f"there is no tenant {command.tenant}")
@@ -122,19 +148,25 @@ def _missing(command: Command, loaded: Loaded) -> Refusal | None:
 
 def _decide_all(command: Command, loaded: Loaded, refusal: Refusal | None, digest: str) -> tuple[Outcome, Batch]:
     """Deadlines that were due when the command was received take effect first, in order; then the command."""
-    received = command.received_at or datetime.now(UTC)
-    asked_at = received + timedelta(seconds=loaded.clock_offset)
+    recorded = datetime.now(UTC)
+    received = max(command.received_at or recorded, recorded - _LONGEST_BACKLOG)
+    ahead = timedelta(seconds=loaded.clock_offset)
+    asked_at = received + ahead
     escrow = loaded.escrow
-    tenant = command.tenant if isinstance(command, Create) else escrow.tenant  # type: ignore[union-attr]
+    tenant = escrow.tenant if escrow else command.tenant  # type: ignore[attr-defined]  # only a create has no escrow
     batch = Batch(tenant, escrow, received)
-    while refusal is None and escrow and (deadline := deadlines.due(escrow, asked_at)):
+    while (
+        refusal is None and escrow and not isinstance(command, Create) and (deadline := deadlines.due(escrow, asked_at))
+    ):
         reached = deadlines.reach(escrow, deadline, received)
         escrow = _take_effect(batch, escrow, reached, loaded, asked_at)
         batch.finish(reached, input_hash(reached), Outcome(escrow=escrow))
     if isinstance(command, ReachDeadline):
         # Its own deadline is among those just handled, or it was superseded, or it is early: nothing more to do.
         return Outcome(escrow=escrow), batch
-    outcome = _decide_one(batch, command, escrow, loaded, asked_at, refusal)
+    # When it was received decides which deadlines came first; what it sets off counts from now, so that nobody can
+    # shorten another's time by a date in the past.
+    outcome = _decide_one(batch, command, escrow, loaded, max(asked_at, recorded + ahead), refusal)
     batch.finish(command, digest, outcome)
     return outcome, batch
 
@@ -153,9 +185,9 @@ def _take_effect(batch: Batch, escrow: Escrow, reached: ReachDeadline, loaded: L
 
 
 def _decide_one(
-    batch: Batch, command: Command, escrow: Escrow | None, loaded: Loaded, asked_at: datetime, refusal: Refusal | None
+    batch: Batch, command: Command, escrow: Escrow | None, loaded: Loaded, at: datetime, refusal: Refusal | None
 ) -> Outcome:
-    now = max(asked_at, escrow.updated_at) if escrow else asked_at
+    now = max(at, escrow.updated_at) if escrow else at
     decision: Decision | Refusal
     if refusal:
         decision = refusal

@@ -38,7 +38,7 @@ SELECT json_build_object(
         'id', m.id, 'position', m.position, 'title', m.title, 'description', m.description, 'amount', m.amount,
         'reversed', m.reversed, 'due', m.due, 'status', m.status, 'generation', m.generation,
         'evidence', m.evidence, 'rejection', m.rejection) ORDER BY m.position)
-        FROM milestone m WHERE m.escrow_id = e.id), '[]'),
+        FROM milestone m WHERE m.escrow_id = e.id AND NOT m.withdrawn), '[]'),
     'disputes', coalesce((SELECT json_agg(json_build_object(
         'id', d.id, 'raised_by', d.raised_by, 'reason', d.reason, 'description', d.description,
         'evidence', d.evidence, 'milestones', d.milestones, 'amount', d.amount, 'status', d.status,

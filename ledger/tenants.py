@@ -2,7 +2,7 @@
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from sqlalchemy import Engine, text
@@ -10,6 +10,8 @@ from sqlalchemy import Engine, text
 from models.errors import ErrorCode, RefusedError
 from models.fields import Document
 from models.policies import POLICY_KINDS
+
+_FARTHEST: Final = timedelta(days=36500)
 
 
 def create_tenant(engine: Engine, tenant: str, name: str, reporting_currency: str, *, live: bool = False) -> None:
@@ -83,8 +85,11 @@ def parse_policy(kind: str, document: dict[str, Any]) -> Document:
 def move_clock(engine: Engine, tenant: str, to: timedelta) -> int:
     """Set how far a test tenant's clock is ahead; it never goes back. Answers the offset in seconds.
 
-    Raises ``RefusedError`` (not_found, forbidden) for an unknown tenant and for a live one.
+    Raises ``RefusedError`` (not_found, forbidden, invalid_command) for an unknown tenant, a live one, and for more than
+    a hundred years.
     """
+    if not timedelta(0) <= to <= _FARTHEST:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, "a test clock goes forward, by at most 36500 days in all")
     with engine.begin() as connection:
         mode = connection.execute(text("SELECT mode FROM tenant WHERE id = :id"), {"id": tenant}).scalar()
         if mode is None:

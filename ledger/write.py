@@ -104,6 +104,9 @@ class Batch:
         self.add("dispute", *(_dispute_row(after, one) for one in _changed(before, after, "disputes")))
         self.add("payout", *(_payout_row(after, one) for one in _changed(before, after, "payouts")))
         self.add("deadline", *(_deadline_row(after, one) for one in _changed(before, after, "deadlines")))
+        agreed = {milestone.id for milestone in after.milestones}
+        amended = (one for one in (before.milestones if before else ()) if one.id not in agreed)
+        self.add("milestone", *(_milestone_row(after, one) | {"withdrawn": True} for one in amended))
         kept = {deadline.id for deadline in after.deadlines}
         ended = (deadline for deadline in (before.deadlines if before else ()) if deadline.id not in kept)
         self.add("deadline", *(_deadline_row(after, one) | {"pending": False} for one in ended))
@@ -242,7 +245,7 @@ _UPDATE_ESCROW: Final = (
 
 
 def _milestone_row(escrow: Escrow, milestone: Milestone) -> Row:
-    return dict(milestone) | {"escrow_id": escrow.id}
+    return dict(milestone) | {"escrow_id": escrow.id, "withdrawn": False}
 
 
 def _dispute_row(escrow: Escrow, dispute: Dispute) -> Row:

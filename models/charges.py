@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime
 
 from models.commands import Command
-from models.fields import Amount, ChargeId, Currency, Document, PartyId, TenantId
+from models.fields import Amount, ChargeId, Currency, Document, PartyId, PaymentMethod, TenantId
 from models.ids import derive, made_at
 
 
@@ -17,7 +17,7 @@ class ChargeOrder(Document):
     party: PartyId
     amount: Amount
     currency: Currency
-    payment_method: str
+    payment_method: PaymentMethod
 
 
 class ChargeResult(Document):

@@ -22,8 +22,10 @@ from models.fields import (
     Metadata,
     MilestoneId,
     PartyId,
+    PaymentMethod,
     PayoutId,
     Share,
+    SystemCommandId,
     TenantId,
     Text,
     Window,
@@ -107,7 +109,7 @@ class Fund(Command):
 
     name: Literal["fund"] = "fund"
     source: Literal["wallet", "gateway"] = "wallet"
-    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,100}$")] | None = None
+    payment_method: PaymentMethod | None = None
 
 
 class StartWork(Command):
@@ -205,7 +207,13 @@ class RetryPayout(Command):
     destination: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,100}$")] | None = None
 
 
-class ReachDeadline(Command):
+class SystemCommand(Command):
+    """What the system and its workflows send; its ids are out of everyone else's reach."""
+
+    id: SystemCommandId
+
+
+class ReachDeadline(SystemCommand):
     """A deadline has come. One that was superseded does nothing."""
 
     name: Literal["reach_deadline"] = "reach_deadline"
@@ -213,7 +221,7 @@ class ReachDeadline(Command):
     generation: int
 
 
-class SendPayout(Command):
+class SendPayout(SystemCommand):
     """Book a payout as in transit; only then is the gateway asked to move it."""
 
     name: Literal["send_payout"] = "send_payout"
@@ -221,7 +229,7 @@ class SendPayout(Command):
     generation: int
 
 
-class RecordPayout(Command):
+class RecordPayout(SystemCommand):
     """Book what the gateway said of a payout. ``unknown`` moves no money."""
 
     name: Literal["record_payout"] = "record_payout"

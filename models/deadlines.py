@@ -21,7 +21,7 @@ def due(escrow: Escrow, at: datetime) -> Deadline | None:
 def reach(escrow: Escrow, deadline: Deadline, received_at: datetime | None = None) -> ReachDeadline:
     """The command for a deadline. Its id names the moment too, so that a deferred deadline gets another chance."""
     return ReachDeadline(
-        id=f"deadline:{deadline.id}:{int(deadline.due_at.timestamp())}",
+        id=f"~deadline:{deadline.id}:{int(deadline.due_at.timestamp())}",
         escrow=escrow.id,
         actor=SYSTEM,
         deadline=deadline.id,

@@ -13,11 +13,14 @@ from models import commands
 from models.commands import Command
 from models.deadlines import due
 from models.decision import Case, Decision, Funds
-from models.errors import Refusal, RefusedError
+from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
 from models.policies import Policies
 from models.rules import admission, closing, creation, disputes, funding, milestones, payouts
 from models.states import Event
+
+# A history carries payloads of 2 MB at most, and every answer has the whole escrow.
+MAX_SNAPSHOT_BYTES: Final = 262_144
 
 Check = Callable[[Escrow, Any], None]
 Rule = Callable[[Case, Any], Decision]
@@ -88,9 +91,13 @@ def decide(
     """
     row = ROWS[command.name]
     try:
+        admission.refuse_actor(escrow, command.actor, command, row.roles)
         admission.refuse_version(escrow, command.expected_version)
         _refuse(escrow, command, row)
-        return row.rule(Case(escrow, command, policies, now, funds or Funds()), command)
+        decision = row.rule(Case(escrow, command, policies, now, funds or Funds()), command)
+        if isinstance(command, commands.SubmitMilestone | commands.RaiseDispute):
+            _refuse_bulk(decision.escrow)
+        return decision
     except RefusedError as error:
         return error.refusal
 
@@ -103,9 +110,10 @@ def refuse_early(escrow: Escrow, command: Command, at: datetime) -> Refusal | No
     """
     newer = command.expected_version is not None and command.expected_version > escrow.version
     row = ROWS[command.name]
-    if newer or not row.early or due(escrow, at):
-        return None
     try:
+        admission.refuse_actor(escrow, command.actor, command, row.roles)
+        if newer or not row.early or due(escrow, at):
+            return None
         admission.refuse_version(escrow, command.expected_version)
         _refuse(escrow, command, row)
     except RefusedError as error:
@@ -114,6 +122,16 @@ def refuse_early(escrow: Escrow, command: Command, at: datetime) -> Refusal | No
 
 
 def _refuse(escrow: Escrow, command: Command, row: Row) -> None:
-    admission.refuse_actor(escrow, command.actor, command, row.roles)
     admission.refuse_event(escrow, row.event)
     row.check(escrow, command)
+
+
+def _refuse_bulk(escrow: Escrow) -> None:
+    """Texts and evidence stay far below what a workflow's history can carry, so that a way out always fits in."""
+    size = len(escrow.model_dump_json().encode())
+    if size > MAX_SNAPSHOT_BYTES:
+        raise RefusedError(
+            ErrorCode.INVALID_COMMAND,
+            f"the escrow's texts and evidence would be {size} bytes, at most {MAX_SNAPSHOT_BYTES} are kept: "
+            "be brief and point to the evidence by url",
+        )

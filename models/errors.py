@@ -31,6 +31,7 @@ class ErrorCode(Enum):
     EXCHANGE_RATE_UNAVAILABLE = _Kind("exchange_rate_unavailable", 422, True)
     MILESTONE_LIMIT = _Kind("milestone_limit", 422, False)
     EVIDENCE_REQUIRED = _Kind("evidence_required", 422, False)
+    INTERNAL_ERROR = _Kind("internal_error", 500, False)
     PAYOUT_DESTINATION_MISSING = _Kind("payout_destination_missing", 422, True)
 
     @property

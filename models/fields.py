@@ -10,6 +10,7 @@ from models.currencies import exponent
 from models.ids import is_id
 from models.money import MAX_AMOUNT
 
+MAX_EVIDENCE_BYTES: Final = 16_384
 MAX_WINDOW: Final = timedelta(days=366)
 
 
@@ -65,10 +66,14 @@ Window = Annotated[timedelta, AfterValidator(_short_window)]
 # Opaque on purpose: no e-mail address and no name fits, since ids are kept for ever in histories and books.
 PartyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Category = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")]
-CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
+# What the system does by itself is a command too. Its ids begin with "~" and no one else's may, or a stranger could use
+# up the id of a deadline before it comes.
+CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7d][\x21-\x7e]{0,254}$")]
+SystemCommandId = Annotated[str, StringConstraints(pattern=r"^~[\x21-\x7e]{1,254}$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_plain)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_plain)]
 Metadata = Annotated[dict[Category, Line], Field(max_length=20)]
+PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,100}$")]
 TenantId = Annotated[str, _is("ten")]
 EscrowId = Annotated[str, _is("esc")]
 MilestoneId = Annotated[str, _is("mil")]
@@ -87,4 +92,18 @@ class Evidence(Document):
     note: Text | None = None
 
 
-EvidenceList = Annotated[tuple[Evidence, ...], Field(max_length=20)]
+def printable(text: str | None, limit: int = 300) -> str | None:
+    """Somebody else's words (a provider's, say) as text that every store takes: bounded, without control characters."""
+    return None if text is None else "".join(one if one.isprintable() else " " for one in text)[:limit]
+
+
+def _not_bulky(evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
+    # It travels with the escrow's snapshot through workflow histories, whose payloads are bounded.
+    if sum(len(one.model_dump_json().encode()) for one in evidence) > MAX_EVIDENCE_BYTES:
+        raise ValueError(
+            f"evidence may be {MAX_EVIDENCE_BYTES} bytes in all: put the files elsewhere and give url and sha256"
+        )
+    return evidence
+
+
+EvidenceList = Annotated[tuple[Evidence, ...], Field(max_length=20), AfterValidator(_not_bulky)]

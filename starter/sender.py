@@ -193,6 +193,8 @@ class Sender:
         if refusal is None:
             # It did not get as far as the rules (a payload that cannot be read, say), so there is nothing to record.
             raise RefusedError(ErrorCode.INVALID_COMMAND, str(error.cause)) from error
+        if refusal.kind is ErrorCode.INTERNAL_ERROR:
+            raise RefusedError.of(refusal) from error  # a mistake of ours is not the command's outcome
         outcome = await asyncio.to_thread(self._books.record_refusal, command, refusal)
         if outcome.refusal is None and outcome.escrow is not None:
             return outcome.escrow

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Final, Self, TypeVar
 
 from models import commands, ids
-from models.commands import Actor, Command, Create, MilestoneDraft
+from models.commands import Actor, Command, Create, MilestoneDraft, SystemCommand
 from models.decide import decide
 from models.decision import Decision, Funds
 from models.errors import Refusal
@@ -133,7 +133,8 @@ def order(kind: type[C], escrow: Escrow, *, by: Actor | None = None, **fields: A
             fields.setdefault("generation", escrow.payouts[-1].generation)
     if kind is commands.ReachDeadline and escrow.next_deadline:
         fields = {"deadline": escrow.next_deadline.id, "generation": escrow.next_deadline.generation} | fields
-    return kind(**({"id": new_id("cmd"), "escrow": escrow.id, "actor": by or actor} | fields))
+    identifier = f"~{new_id('cmd')}" if issubclass(kind, SystemCommand) else new_id("cmd")
+    return kind(**({"id": identifier, "escrow": escrow.id, "actor": by or actor} | fields))
 
 
 @dataclass

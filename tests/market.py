@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from ledger import reads, tenants
 from ledger.books import Books
 from models.charges import Charge, ChargeOrder, ChargeResult
-from models.commands import Command
+from models.commands import Command, ResolveDispute, ReviewDispute
 from models.errors import Refusal
 from models.escrow import Escrow
 from models.outcome import Outcome
@@ -120,6 +120,11 @@ class Market:
         outcome = self.books.apply(order(kind, escrow, **fields))
         assert outcome.refusal is not None, f"{kind.__name__} should have been refused"
         return outcome.refusal
+
+    def mediate(self, escrow: Escrow) -> Escrow:
+        """Have an operator take the open dispute and send everyone back to work."""
+        escrow = self.do(ReviewDispute, self.escrow(escrow))
+        return self.do(ResolveDispute, escrow, resolution="mediation")
 
     def accept(self, command: Command) -> Escrow:
         """Apply a command that has to be accepted."""

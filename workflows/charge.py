@@ -5,6 +5,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.gateway import GatewayActivities
     from models.charges import Charge, ChargeOrder, ChargeResult
+    from models.fields import printable
     from models.gateway import ChargeRequest, GatewayResult, LookUpRequest
     from workflows.asking import find_out, sent
     from workflows.commit import begin_charge, settle_charge
@@ -68,6 +69,6 @@ def _result(charge: Charge, result: GatewayResult) -> ChargeResult:
     return ChargeResult(
         id=charge.id,
         status="succeeded" if result.status == "succeeded" else "declined",
-        reference=result.reference,
-        reason=f"{result.code}: {result.message}" if result.code else result.message,
+        reference=printable(result.reference),
+        reason=printable(f"{result.code}: {result.message}" if result.code else result.message),
     )

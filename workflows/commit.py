@@ -25,6 +25,11 @@ async def commit(command: Command) -> Outcome:
     return await _ask(LedgerActivities.apply, cast("AnyCommand", command), summary)
 
 
+async def would_be_refused(command: Command) -> Refusal | None:
+    """Ask the books whether a funding from the gateway would be refused, or is decided already; writes nothing."""
+    return await _ask(LedgerActivities.would_be_refused, cast("AnyCommand", command), f"may {command.actor} fund it?")
+
+
 async def read(escrow: str) -> Escrow | None:
     """Read an escrow as it stands in the books."""
     return await _ask(LedgerActivities.read_escrow, escrow, "read the escrow")

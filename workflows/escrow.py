@@ -6,6 +6,7 @@ PostgreSQL is the truth. This holds the last snapshot and nothing else, and can 
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue, WorkflowIDReusePolicy
@@ -23,11 +24,11 @@ with workflow.unsafe.imports_passed_through():
     from models.outcome import Outcome
     from models.states import PayoutStatus
     from workflows.charge import ChargeWorkflow
-    from workflows.commit import commit, read, refused
+    from workflows.commit import commit, read, refused, would_be_refused
     from workflows.inputs import ClockAdvance, EscrowInput, PayoutInput
     from workflows.payout import PayoutWorkflow
-    from workflows.timeouts import FOLLOW_EVERY, WAIT_FOR_CREATE
-    from workflows.visibility import changed_attributes, current_details, payout_summary, timer_summary
+    from workflows.timeouts import FOLLOW_AT_LEAST_EVERY, FOLLOW_EVERY, WAIT_FOR_CREATE
+    from workflows.visibility import NEEDS_ATTENTION, changed_attributes, current_details, payout_summary, timer_summary
 
 _ON_ITS_WAY = frozenset({PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN})
 _COMMANDS = {row.name: row.command for row in PLATFORM_COMMANDS}
@@ -74,19 +75,25 @@ class EscrowWorkflow:
     @workflow.run
     async def run(self, start: EscrowInput) -> str:  # noqa: ARG002 - ``__init__`` has read it
         """Wait for commands and deadlines until the escrow is over; answers how it ended."""
-        await self._begin()
-        while self._escrow and not self._over():
-            if workflow.info().is_continue_as_new_suggested() and not self._followed:
-                await self._continue()
+        while True:
             try:
-                await self._wait()
+                await self._begin()
+                await self._live()
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                # A ``create`` may have been on its way all the time, for as long as PostgreSQL was away.
+                if self._escrow is None or self._over():
+                    return self._escrow.state if self._escrow else "never created"
             except asyncio.CancelledError:
                 if workflow.cancellation_reason() is None:
                     raise  # the worker is only putting this run out of its memory
                 # Ending an escrow is a command, decided in the books: the engine's own cancellation means nothing here.
                 workflow.logger.warning("ignored a request to cancel the workflow: send the command cancel instead")
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        return self._escrow.state if self._escrow else "never created"
+
+    async def _live(self) -> None:
+        while self._escrow and not self._over():
+            if self._must_continue():
+                self._continue()
+            await self._wait()
 
     async def _begin(self) -> None:
         """Find the escrow, or wait a while for the ``create`` that this workflow was started for."""
@@ -121,28 +128,40 @@ class EscrowWorkflow:
                 pass
             else:
                 return
-        await self._reach(deadline)
+        try:
+            await self._reach(deadline)
+        except ApplicationError as error:
+            await self._stall(f"{deadline.kind} failed: {error.message}")
+        else:
+            if deadline in self._known().deadlines:
+                await self._stall(f"{deadline.kind} has come and the books did not act on it")
+
+    async def _stall(self, why: str) -> None:
+        """Something that only a mistake can cause: a person has to look, and nothing spins meanwhile."""
+        workflow.logger.error("%s: %s", self._id, why)
+        workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(True)])
+        workflow.set_current_details(f"**needs attention**: {why}")
+        await workflow.sleep(FOLLOW_EVERY)
 
     def _timer(self) -> tuple[Deadline | None, timedelta]:
         return self._known().next_deadline, self._clock_offset
 
     def _stirred(self, armed: tuple[Deadline | None, timedelta]) -> bool:
-        must_continue = workflow.info().is_continue_as_new_suggested() and not self._followed
-        return self._timer() != armed or self._over() or must_continue
+        return self._timer() != armed or self._over() or self._must_continue()
+
+    def _must_continue(self) -> bool:
+        """The server suggests a fresh history, and nothing of this run would be lost with the old one."""
+        suggested = workflow.info().is_continue_as_new_suggested()
+        return suggested and not self._followed and workflow.all_handlers_finished()
 
     async def _reach(self, deadline: Deadline) -> None:
         """Tell the books that a deadline has come; whether it still means anything is theirs to say."""
         async with self._one_at_a_time:
             outcome = await commit(deadlines.reach(self._known(), deadline, workflow.now()))
             self._adopt_from(outcome)
-        if deadline in self._known().deadlines:
-            # The books see it otherwise, which only a mistake can cause: look into it, and do not spin meanwhile.
-            workflow.logger.error("deadline %s has come but did not take effect", deadline.id)
-            await workflow.sleep(FOLLOW_EVERY)
 
-    async def _continue(self) -> None:
+    def _continue(self) -> NoReturn:
         """Start a fresh history, carrying the escrow's id and the clock; the next run reads the rest."""
-        await workflow.wait_condition(workflow.all_handlers_finished)
         offset = int(self._clock_offset.total_seconds())
         workflow.continue_as_new(EscrowInput(escrow=self._id, clock_offset=offset))
 
@@ -169,7 +188,8 @@ class EscrowWorkflow:
         if isinstance(command, Fund) and command.source == "gateway":
             async with self._one_charge_at_a_time:
                 await self._find()  # a command can come before the first step
-                if self._escrow and self._early(command) is None:
+                # The snapshot may be old and the id used: the books say whether the card may be charged for this.
+                if self._escrow and await would_be_refused(command) is None:
                     await self._charge(command)
                 return await self._commit(command)
         return await self._commit(command)
@@ -184,8 +204,10 @@ class EscrowWorkflow:
         if command.escrow != self._id:
             message = f"this is the workflow of {self._id}, the command is for {command.escrow}"
             return Refusal(code=ErrorCode.INVALID_COMMAND.code, message=message)
-        if self._escrow is None or isinstance(command, Create):
+        if self._escrow is None:
             return None
+        if isinstance(command, Create):
+            return Refusal(code=ErrorCode.ALREADY_EXISTS.code, message=f"escrow {self._id} exists already")
         return refuse_early(self._escrow, command, self.now())
 
     @workflow.signal(dynamic=True)
@@ -270,6 +292,7 @@ class EscrowWorkflow:
 
         The child may be running already, after a rebuild, or have been terminated: it is idempotent, so start it again.
         """
+        wait = FOLLOW_EVERY
         while True:
             try:
                 escrow = await workflow.execute_child_workflow(
@@ -281,8 +304,14 @@ class EscrowWorkflow:
                     static_summary=payout_summary(self._known(), payout),
                 )
                 break
-            except (WorkflowAlreadyStartedError, ChildWorkflowError):
-                await workflow.sleep(FOLLOW_EVERY)
+            except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:
+                if _definite(error):
+                    # Trying again is useless until something changes; the next snapshot starts it once more.
+                    workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(True)])
+                    escrow = self._known()
+                    break
+                await workflow.sleep(wait)
+                wait = min(wait * 2, FOLLOW_AT_LEAST_EVERY)
                 escrow = await read(self._id) or self._known()
                 now = escrow.payout(payout.id)
                 if now is None or now.generation != payout.generation or now.status not in _ON_ITS_WAY:

@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from models import ids
     from models.commands import SYSTEM, RecordPayout, SendPayout
     from models.escrow import Escrow, Payout
+    from models.fields import printable
     from models.gateway import GatewayResult, LookUpRequest, TransferRequest
     from models.outcome import Outcome
     from models.states import PayoutStatus
@@ -54,7 +55,7 @@ class PayoutWorkflow:
 
 def _send(start: PayoutInput, key: str) -> SendPayout:
     return SendPayout(
-        id=f"{key}:send",
+        id=f"~{key}:send",
         escrow=start.escrow,
         actor=SYSTEM,
         received_at=workflow.now(),
@@ -67,15 +68,15 @@ def _record(start: PayoutInput, key: str, result: GatewayResult) -> RecordPayout
     outcome = {"succeeded": "paid", "declined": "failed"}.get(result.status, "unknown")
     reason = f"{result.code}: {result.message}" if result.code else result.message
     return RecordPayout(
-        id=f"{key}:{outcome}",
+        id=f"~{key}:{outcome}",
         escrow=start.escrow,
         actor=SYSTEM,
         received_at=workflow.now(),
         payout=start.payout,
         generation=start.generation,
         outcome=outcome,  # type: ignore[arg-type]
-        reference=result.reference,
-        reason=reason and reason[:500],
+        reference=printable(result.reference, 200),
+        reason=printable(reason, 500),
     )
 
 

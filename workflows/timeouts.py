@@ -35,3 +35,4 @@ RESEND_LAST: Final = timedelta(hours=1)
 
 WAIT_FOR_CREATE: Final = timedelta(minutes=1)
 FOLLOW_EVERY: Final = timedelta(minutes=5)
+FOLLOW_AT_LEAST_EVERY: Final = timedelta(hours=6)

@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from ledger import reads, tenants
 from models import deadlines
 from models.commands import ApproveMilestone, RaiseDispute, RejectMilestone, SubmitMilestone
+from models.errors import RefusedError
 from models.escrow import Deadline, Escrow
 from models.policies import ReleasePolicy
 from models.states import MilestoneStatus, State
-from tests.builders import PATHS, SELLER, order
+from tests.builders import SELLER, order
 from tests.market import Market
 from tests.servers import Servers
 
@@ -48,7 +51,7 @@ def test_edge_03_an_approval_received_after_the_window_finds_it_approved(market:
     assert refusal.code == "invalid_transition"
     assert market.answers(escrow)[-2:] == [("reach_deadline", "accepted"), ("approve_milestone", "invalid_transition")]
     (row,) = reads.settlements(market.engine, escrow.id)
-    assert row["command_id"].startswith("deadline:")
+    assert row["command_id"].startswith("~deadline:")
 
 
 def test_edge_03_a_dispute_received_at_the_very_deadline_comes_too_late_for_it(market: Market) -> None:
@@ -166,21 +169,34 @@ def test_the_tenants_clock_decides_what_is_due(market: Market) -> None:
     assert approved.updated_at > datetime.now(UTC) + timedelta(days=13)
 
 
-def test_edge_38_a_deadline_already_past_when_it_is_set_is_taken_by_the_next_command(market: Market) -> None:
-    """A submission that waited for weeks to be handled sets a deadline in the past; it acts before what comes next."""
-    begun = datetime.now(UTC) - timedelta(days=30)
-    escrow = market.create(received_at=begun)
-    for kind in PATHS[State.MILESTONE_PENDING]:
-        escrow = market.do(kind, escrow, received_at=begun)
-    assert next_deadline(escrow).due_at < datetime.now(UTC)
+def test_edge_38_a_deadline_that_passed_during_an_outage_is_taken_by_the_next_command(market: Market) -> None:
+    """Nobody was there when it came; it acts before what comes next, at its own moment."""
+    escrow = market.at(State.MILESTONE_PENDING)
+    due_at = next_deadline(escrow).due_at
+    tenants.move_clock(market.engine, market.tenant, timedelta(days=30))
     rejected = market.refused(RejectMilestone, escrow)
     assert rejected.code == "invalid_transition"
     (row,) = reads.settlements(market.engine, escrow.id)
-    assert row["created_at"] == begun + TWO_WEEKS
+    assert row["created_at"] == due_at
+
+
+def test_a_date_of_receipt_in_the_past_shortens_nobodys_time(market: Market) -> None:
+    """A seller who says that a submission was received weeks ago does not take the buyer's review away."""
+    escrow = market.at(State.IN_PROGRESS)
+    backdated = datetime.now(UTC) - timedelta(days=20)
+    escrow = market.do(SubmitMilestone, escrow, received_at=backdated)
+    assert next_deadline(escrow).due_at > datetime.now(UTC) + TWO_WEEKS - timedelta(minutes=1)
 
 
 def test_time_never_runs_backwards_in_an_escrow(market: Market) -> None:
-    """A command received before the last one was decided is recorded at that one's moment, not before."""
+    """A command received before the last one was decided is not recorded before it."""
     escrow = market.at(State.IN_PROGRESS)
     early = order(SubmitMilestone, escrow, by=SELLER, received_at=escrow.updated_at - timedelta(days=1))
-    assert market.accept(early).updated_at == escrow.updated_at
+    assert market.accept(early).updated_at >= escrow.updated_at
+
+
+def test_a_test_clock_cannot_be_moved_beyond_what_dates_can_say(market: Market) -> None:
+    """It never goes back, so a move too far would end the tenant's time for good."""
+    with pytest.raises(RefusedError, match="at most 36500 days"):
+        tenants.move_clock(market.engine, market.tenant, timedelta(days=36501))
+    assert market.at(State.FUNDED).state is State.FUNDED

@@ -18,7 +18,6 @@ from models.commands import (
 from models.errors import RefusedError
 from models.policies import ReleasePolicy
 from models.states import MilestoneStatus, PayoutStatus, State
-from tests.builders import PATHS
 from tests.servers import soon
 from tests.workers import Workers
 from tests.workflow.scene import Scene
@@ -136,10 +135,8 @@ async def test_edge_38_a_clock_that_moved_during_an_outage_is_followed_afterward
 
 async def test_edge_38_an_escrow_rebuilt_after_its_deadline_acts_at_once(scene: Scene) -> None:
     """A workflow that starts when the deadline is past takes it as its first step."""
-    begun = datetime.now(UTC) - 30 * DAY
-    escrow = scene.market.create(received_at=begun)
-    for kind in PATHS[State.MILESTONE_PENDING]:
-        escrow = scene.market.do(kind, escrow, received_at=begun)
+    escrow = scene.market.at(State.MILESTONE_PENDING)
+    tenants.move_clock(scene.servers.engine, scene.market.tenant, 30 * DAY)
     await scene.start(escrow)
     released = await scene.until(escrow, lambda now: now.released == 150000)
     assert released.milestones[0].status in {MilestoneStatus.APPROVED, MilestoneStatus.PAID}

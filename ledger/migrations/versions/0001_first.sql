@@ -8,7 +8,7 @@ CREATE TABLE tenant (
     name                text NOT NULL,
     mode                text NOT NULL CHECK (mode IN ('test', 'live')),
     reporting_currency  text NOT NULL,
-    clock_offset        bigint NOT NULL DEFAULT 0 CHECK (clock_offset >= 0),  -- seconds the test clock is ahead
+    clock_offset        bigint NOT NULL DEFAULT 0 CHECK (clock_offset BETWEEN 0 AND 3153600000),  -- seconds the test clock is ahead
     created_at          timestamptz NOT NULL DEFAULT now(),
     CHECK (mode = 'test' OR clock_offset = 0)
 );
@@ -68,7 +68,8 @@ CREATE TABLE milestone (
     status       text NOT NULL,
     generation   integer NOT NULL,
     evidence     json NOT NULL,
-    rejection    text
+    rejection    text,
+    withdrawn    boolean NOT NULL  -- amended away before funding: no part of the agreement any more
 );
 CREATE INDEX milestone_by_escrow ON milestone (escrow_id);
 
