@@ -9,8 +9,9 @@ from ledger import reads
 from models.charges import charge_of
 from models.commands import Amend, Cancel, Fund
 from models.errors import RefusedError
+from models.escrow import Escrow
 from models.states import State
-from tests.builders import order
+from tests.builders import SELLER, order
 from tests.market import Market
 from tests.servers import soon
 from tests.workflow.scene import Sandbox, Scene
@@ -158,3 +159,33 @@ async def test_a_declined_top_up_answers_its_reason(scene: Scene) -> None:
     assert declined.reason is not None
     assert "insufficient_funds" in declined.reason
     assert scene.market.balance("wallet", "alice") == 10**9
+
+
+@pytest.mark.parametrize("version", [None, 10**9], ids=["any version", "a version to come"])
+async def test_a_stranger_cannot_have_the_buyers_card_charged(
+    scene: Scene, sandbox: Sandbox, version: int | None
+) -> None:
+    """Who may not fund the escrow does not get as far as the gateway, by update or by signal."""
+    scene = empty(scene)
+    escrow = await scene.create()
+    fund = order(Fund, escrow, by=SELLER, expected_version=version, **BY_CARD)
+    assert (await scene.refusal(fund)).code == "forbidden"
+    again = order(Fund, escrow, by=SELLER, expected_version=version, **BY_CARD)
+    await scene.handle(escrow).signal("fund", again)
+    await soon(lambda: _answered(scene, escrow))
+    assert sandbox.charges(charge_of(fund)) == sandbox.charges(charge_of(again)) == []
+
+
+async def _answered(scene: Scene, escrow: Escrow) -> bool:
+    return scene.market.answers(escrow).count(("fund", "forbidden")) == 2
+
+
+async def test_a_used_command_id_does_not_charge_a_card(scene: Scene, sandbox: Sandbox) -> None:
+    """An id that stands for another command is refused before the gateway is asked."""
+    scene = empty(scene)
+    escrow = await scene.create()
+    short = order(Fund, escrow)
+    assert (await scene.refusal(short)).code == "payment_required"
+    reused = order(Fund, escrow, id=short.id, **BY_CARD)
+    assert (await scene.refusal(reused)).code == "idempotency_key_reused"
+    assert sandbox.charges(charge_of(reused)) == []

@@ -3,17 +3,22 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 
 import pytest
 from temporalio.service import RPCError
 
 from models import ids
-from models.commands import ApproveMilestone, StartWork
+from models.commands import ApproveMilestone, Fund, StartWork
+from models.escrow import Escrow
 from models.states import PayoutStatus, State
-from tests.builders import order
+from tests.builders import a_create, order
 from tests.servers import Servers, soon
 from tests.workers import Workers
 from tests.workflow.scene import Scene, history
+from workflows import timeouts
+from workflows.escrow import EscrowWorkflow
+from workflows.inputs import EscrowInput
 
 pytestmark = pytest.mark.anyio
 
@@ -103,3 +108,33 @@ async def test_edge_47_a_sender_without_its_books_answers_when_they_are_back(alo
             assert not done
         assert (await asyncio.wait_for(refused, 30)).code == "invalid_transition"
     assert alone.market.answers(escrow)[-1] == ("approve_milestone", "invalid_transition")
+
+
+async def test_edge_47_a_create_that_waits_longer_than_its_workflow_is_not_orphaned(
+    alone: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workflow gives up waiting for a create only when none is on its way; the escrow then lives on."""
+    monkeypatch.setattr(timeouts, "WAIT_FOR_CREATE", timedelta(seconds=1))
+    create = a_create(tenant=alone.market.tenant)
+    with Workers(alone.servers):
+        handle = await alone.client.start_workflow(
+            EscrowWorkflow.run,
+            EscrowInput(escrow=create.escrow),
+            id=ids.escrow_workflow(create.escrow),
+            task_queue=timeouts.TASK_QUEUE,
+        )
+
+        async def has_looked() -> bool:
+            return "TIMER_STARTED" in await history(handle)
+
+        await soon(has_looked)
+        with no_database(alone.servers):
+            creating = asyncio.create_task(handle.execute_update("create", create, id=create.id, result_type=Escrow))
+
+            async def gave_up() -> bool:
+                events = await history(handle)
+                return "TIMER_FIRED" in events and "ACTIVITY_TASK_SCHEDULED" in events
+
+            await soon(gave_up)
+        escrow = await asyncio.wait_for(creating, 30)
+        assert (await alone.do(Fund, escrow)).state == State.FUNDED
