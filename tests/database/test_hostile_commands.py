@@ -1,5 +1,7 @@
 """What a hostile or careless caller may try with ids, tenants, amendments and sizes: nothing moves and nothing jams."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -70,7 +72,7 @@ def test_a_create_for_an_escrow_of_another_tenant_finds_nothing_and_writes_nothi
 def test_a_card_is_not_charged_for_a_funding_that_would_be_refused(market: Market) -> None:
     """The books are asked before the gateway: by a stranger, in the wrong state, or under a used id, no charge."""
     escrow = market.create()
-    card = {"source": "gateway", "payment_method": "pm_card_visa"}
+    card: dict[str, Any] = {"source": "gateway", "payment_method": "pm_card_visa"}
     foresee = market.books.would_be_refused
     assert foresee(order(Fund, escrow, **card)) is None
     stranger = foresee(order(Fund, escrow, by=SELLER, expected_version=10**9, **card))
