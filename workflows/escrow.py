@@ -237,6 +237,8 @@ class EscrowWorkflow:
             self._adopt(escrow)
         while (escrow := self._escrow) and (deadline := deadlines.due(escrow, self.now())):
             await self._reach(deadline)
+            if deadline in self._known().deadlines:
+                break  # the books see it otherwise; the main loop looks into that
         return self._known()
 
     @advance_clock.validator
