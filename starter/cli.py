@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from starter.embedded.child import StackError
+from starter.invocation import EXAMPLE, suggested
 from starter.misuse import MisuseError
 
 FAILED: Final = 1
@@ -59,6 +59,21 @@ def main() -> None:
     os._exit(code)  # the SDK's threads can crash a finalizing interpreter after all work is done
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that need no command."""
+
+
 # The commands import what they need themselves, so that help, version and a mistyped file are answered at once.
 
 
@@ -75,12 +90,15 @@ def up(home: HomeOption = None) -> None:
 
         config = read_settings()
         with Progress() as progress:
-            keep_up(config, home or config.home, progress)
+            keep_up(config, home, progress)
 
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A deal file in YAML, such as examples/website-redesign.yaml.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help=f"A deal file in YAML, such as {EXAMPLE}.", show_default=False),
+    ] = None,
     run_id: Annotated[
         str | None,
         typer.Option(
@@ -96,17 +114,22 @@ def run(
     servers, with a worker that runs there.
     """
     with _spoken():
+        if file is None:
+            raise MisuseError(f"Missing argument 'FILE', a deal file in YAML. For example: {suggested('run', EXAMPLE)}")
         from starter.deals.deal import load  # noqa: PLC0415
         from starter.progress import Progress  # noqa: PLC0415
 
         deal = load(file)
-        command = ["holdfast", "run", str(file), *(["--home", str(home)] if home else []), "--run-id"]
         with Progress() as progress:
+            for remark in deal.remarks:
+                progress.say(remark)
             progress.doing("Getting ready.")
             from starter.deals.session import Session  # noqa: PLC0415
 
-            session = Session(deal, file, home, progress, again=shlex.join(command))
+            session = Session(deal, file, home, progress)
             problems = session.resume(run_id) if run_id else session.begin()
+        for problem in problems:  # once more: the report that has them may have gone into a file
+            typer.echo(problem, err=True)
     raise typer.Exit(FAILED if problems else 0)
 
 
@@ -118,17 +141,18 @@ def worker() -> None:
     or Ctrl-C lets it finish what it has begun. The embedded stack has a worker already.
     """
     with _spoken():
-        from starter.servers import external, read_settings  # noqa: PLC0415
+        from starter.servers import external, read_settings, unreachable  # noqa: PLC0415
 
-        if external(read_settings()) is None:
+        servers = external(read_settings())
+        if servers is None:
             raise MisuseError(
                 "HOLDFAST_DATABASE_URL and TEMPORAL_ADDRESS say which servers to work for, and neither is set. "
-                "The embedded stack of `holdfast up` needs no worker beside its own."
+                f"The embedded stack of `{suggested('up')}` needs no worker beside its own."
             )
         try:
             runpy.run_module("worker", run_name="__main__")
         except RuntimeError as error:
-            raise StackError(f"The worker cannot start: {error}") from error
+            raise StackError(f"The worker cannot start: {unreachable(servers.temporal, error)}") from error
         except SystemExit as end:
             raise MisuseError(str(end)) from end  # it says which setting is missing
 

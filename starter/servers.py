@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from settings import Settings, settings
@@ -18,16 +19,28 @@ from starter.deals.runs import Runs
 from starter.embedded.child import StackError
 from starter.embedded.home import Endpoints, OccupiedError, running
 from starter.embedded.stack import Stack
+from starter.invocation import EXAMPLE, suggested
 from starter.misuse import MisuseError
 from starter.progress import Progress, console
 
 _ASKS_FOR_THE_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ANOTHER_STARTS_SECONDS: Final = 90.0
 _LOOK_AGAIN_SECONDS: Final = 0.2
+_ENV_FILE: Final = ".env"
+_NO_CONNECTION: Final = {
+    "connection refused": "connection refused",
+    "dns error": "there is no such host",
+    "invalid uri": "this is not an address such as 127.0.0.1:7233",
+    "timed out": "no answer in time",
+    "certificate": "its TLS certificate is not accepted",
+    "unauthenticated": "the credentials are not accepted",
+    "permission": "the credentials are not accepted",
+}
 _WELCOME: Final = """Holdfast is up in {home}.
 
+  Temporal      {temporal}
   Temporal UI   {ui}
-  Play a deal   holdfast run examples/website-redesign.yaml
+  Play a deal   {run}
   Logs          {home}/logs
 
 Press Ctrl-C to stop everything."""
@@ -44,7 +57,13 @@ class Servers:
 
 
 def read_settings() -> Settings:
-    """The settings of this process. Raises ``MisuseError`` naming the variables that are wrong."""
+    """The settings of this process. Raises ``MisuseError`` naming the variables that are wrong.
+
+    Ours are read from ``.env`` as well; Temporal's SDK looks at the environment alone, so its settings go there.
+    """
+    for name, value in dotenv_values(_ENV_FILE).items():
+        if name.startswith("TEMPORAL_") and value is not None:
+            os.environ.setdefault(name, value)
     try:
         return settings()
     except ValidationError as error:
@@ -70,6 +89,12 @@ def external(config: Settings) -> Servers | None:
     return Servers(config.database_url.get_secret_value(), dict(ClientConfig.load_client_connect_config()))
 
 
+def unreachable(temporal: dict[str, Any], error: Exception) -> str:
+    """Why there is no connection to Temporal, of which the SDK tells as its Rust parts print it."""
+    reasons = (reason for sign, reason in _NO_CONNECTION.items() if sign in str(error).lower())
+    return f"Temporal at {temporal.get('target_host')} cannot be reached: {next(reasons, 'no connection')}"
+
+
 def migrate_external(config: Settings) -> None:
     """Bring the schema of a user's own PostgreSQL up to date. Raises ``MisuseError``, ``StackError``."""
     if config.migration_url is None or config.database_url is None:
@@ -86,18 +111,28 @@ def migrate_external(config: Settings) -> None:
         raise StackError(f"The schema cannot be brought up to date: {str(error).splitlines()[0]}") from error
 
 
-def keep_up(config: Settings, home: Path, progress: Progress) -> None:
-    """Keep a stack running until a signal asks for its end. Raises ``MisuseError``, ``StackError``."""
+def keep_up(config: Settings, chosen: Path | None, progress: Progress) -> None:
+    """Keep a stack running until a signal asks for its end; ``chosen`` is the home that the command line names.
+
+    Raises ``MisuseError``, ``StackError``.
+    """
     if external(config):
         raise MisuseError(
-            "The settings name servers of your own, so there is nothing to keep up here; `holdfast worker` works for "
-            "them. Unset HOLDFAST_DATABASE_URL and TEMPORAL_ADDRESS to have everything embedded."
+            "The settings name servers of your own, so there is nothing to keep up here; "
+            f"`{suggested('worker')}` works for them. Unset HOLDFAST_DATABASE_URL and TEMPORAL_ADDRESS to have "
+            "everything embedded."
         )
-    enough = threading.Event()
+    home, enough = chosen or config.home, threading.Event()
     with _stack(config, home, progress) as (stack, endpoints):
         on_the_end(lambda *_: enough.set())
         with progress.paused():
-            console().print(_WELCOME.format(home=home, ui=endpoints.temporal_ui), soft_wrap=True)
+            welcome = _WELCOME.format(
+                home=home,
+                temporal=endpoints.temporal_address,
+                ui=endpoints.temporal_ui,
+                run=suggested("run", EXAMPLE, home=chosen),
+            )
+            console().print(welcome, soft_wrap=True)
             stack.supervise(enough)
 
 

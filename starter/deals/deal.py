@@ -18,12 +18,12 @@ from models import ids
 from models.commands import Actor, Command, Create, Role
 from models.currencies import EXPONENTS
 from models.decide import decide
-from models.errors import Refusal
-from models.escrow import Milestone
+from models.errors import ErrorCode, Refusal
+from models.escrow import Escrow, Milestone
 from models.fields import Currency, Document, Line, PartyId
 from models.policies import POLICY_KINDS, Policies, ReleasePolicy
 from models.rules import creation
-from starter.deals import written
+from starter.deals import foreseen, written
 from starter.deals.deal_text import DealFileError, Problem, Source, Where, read
 from starter.deals.problems import explain, suggestion
 from starter.deals.written import ACTIONS, COMMANDS, AccountId, AdvanceClock, Facts, References, Written, meant
@@ -71,12 +71,16 @@ class _Sections(Written):
 
 @dataclass(frozen=True)
 class Action:
-    """One step of the story. ``refusal`` is the code of the refusal that it is meant to meet, if any."""
+    """One step of the story. ``refusal`` is the code of the refusal that it is meant to meet, if any.
+
+    ``line`` is where the file says it; the ``create`` that goes without saying has none.
+    """
 
     do: str
     actor: Actor | None
     said: Written
     refusal: str | None = None
+    line: int | None = None
 
     @property
     def command(self) -> type[Command] | None:
@@ -91,8 +95,12 @@ class Action:
 
 @dataclass(frozen=True)
 class Deal:
-    """A deal that can be played. ``digest`` changes with the file's meaning, not with its comments."""
+    """A deal that can be played. ``digest`` changes with the file's meaning, not with its comments.
 
+    ``remarks`` are what its writer may not have noticed, though nothing is wrong.
+    """
+
+    file: Path
     title: str
     tenant: str
     reporting_currency: str
@@ -102,6 +110,7 @@ class Deal:
     agreement: Written
     actions: tuple[Action, ...]
     digest: str
+    remarks: tuple[str, ...] = ()
 
     def create(self, tenant: str, actor: Actor, **fields: Any) -> Create:
         """The command that agrees on the escrow. ``fields`` are those that no file knows."""
@@ -120,9 +129,11 @@ class _Reading:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._problems: list[Problem] = []
+        self._remarks: list[Problem] = []
         currency = source.value(("escrow", "currency"))
         self._facts = Facts(currency=currency if isinstance(currency, str) and currency in EXPONENTS else None)
         self._disputes = 0
+        self._agreed: Escrow | None = None
 
     def deal(self) -> Deal:
         sections = self._built((), lambda: _Sections.model_validate(self._source.tree, context=self._facts))
@@ -130,6 +141,7 @@ class _Reading:
             raise DealFileError(self._source.file, self._problems)
         self._facts = replace(self._facts, people=self._people(sections))
         deal = Deal(
+            file=self._source.file,
             title=sections.title,
             tenant=sections.tenant.name,
             reporting_currency=sections.tenant.reporting_currency or sections.escrow.currency,
@@ -141,10 +153,12 @@ class _Reading:
             digest=hashlib.sha256(json.dumps(self._source.tree, sort_keys=True).encode()).hexdigest(),
         )
         self._agree(deal)
+        self._look_at_currency(deal)
+        self._look_at_seller(sections)
         self._stop_if_wrong()  # or every action would be wrong as well, for want of a milestone or a party
         deal = replace(deal, actions=self._actions(sections.actions))
         self._stop_if_wrong()
-        return deal
+        return replace(deal, remarks=tuple(remark.told(deal.file) for remark in self._remarks))
 
     def _stop_if_wrong(self) -> None:
         if self._problems:
@@ -185,13 +199,41 @@ class _Reading:
         blank = creation.blank(create, _SAMPLE_TIME, policies.release, 0)
         decision = decide(blank, create, policies, _SAMPLE_TIME)
         if not isinstance(decision, Refusal):
+            self._agreed = decision.escrow
             self._facts = replace(self._facts, milestones=_names(decision.escrow.milestones))
-        elif not self._is_the_story(decision.code):
+            self._look_at_rest(decision.escrow)
+        elif not self._is_the_story(decision.code, do="create"):
             self._wrong(("escrow",), decision.message)
 
-    def _is_the_story(self, code: str) -> bool:
-        """Whether the file says that its ``create`` is meant to be refused so."""
-        expected = {"do": "create", "expect": {"refused": code}}
+    def _look_at_rest(self, escrow: Escrow) -> None:
+        rest = escrow.amount - sum(one.amount for one in escrow.milestones)
+        if rest:
+            self._remark(("escrow", "amount"), f"{escrow.money(rest)} belongs to no milestone; `complete` releases it")
+
+    def _look_at_currency(self, deal: Deal) -> None:
+        """Without a rate nothing can be settled; there are no rates yet."""
+        code = ErrorCode.EXCHANGE_RATE_UNAVAILABLE.code
+        if deal.currency != deal.reporting_currency and not self._is_the_story(code):
+            self._wrong(
+                ("tenant", "reporting_currency"),
+                f"the escrow is in {deal.currency}, and there are no exchange rates yet (docs/decisions/0009): every "
+                f"settlement would be refused with {code}. Write {deal.currency}, or leave this key out",
+            )
+
+    def _look_at_seller(self, sections: _Sections) -> None:
+        seller = sections.escrow.seller
+        party = sections.parties.get(seller)
+        if seller in sections.parties and (party is None or party.payout_destination is None):
+            self._remark(
+                ("parties", seller),
+                f"{seller} is the seller and has no account: payouts will fail for want of a payout_destination, "
+                "such as acct_seller",
+                at_key=True,
+            )
+
+    def _is_the_story(self, code: str, **action: str) -> bool:
+        """Whether the file says that something, ``do: create`` for one, is meant to be refused so."""
+        expected = {"expect": {"refused": code}, **action}
         actions = self._source.value(("actions",))
         return any(isinstance(one, dict) and expected.items() <= one.items() for one in actions)
 
@@ -212,9 +254,11 @@ class _Reading:
         form = ACTIONS[do]
         part = self._built(where, lambda: form.model_validate(said, context=self._facts))
         if part is None:
+            self._disputes += do == "dispute"  # or those who judge it would be wrong as well
             return None
         expect = getattr(part, "expect", None)
-        action = Action(do, getattr(part, "actor", None), part, expect and expect.refused)
+        line, _ = self._source.places[where]
+        action = Action(do, getattr(part, "actor", None), part, expect and expect.refused, line)
         self._try(where, action)
         self._remember(action)
         return action
@@ -231,9 +275,18 @@ class _Reading:
             self._wrong(where, f"{action.do} needs a dispute: somebody has to raise one first, with do: dispute")
         milestones = tuple(ids.derive("mil", _SAMPLE_TIME, str(n)) for n in range(len(self._facts.milestones)))
         references = References(_TENANT, milestones, (_PAYOUT,) * written.MOST_PAYOUTS, _DISPUTE)
-        self._built(
+        command = self._built(
             where, lambda: meant(kind, action.said, references, id="sample", escrow=_ESCROW, actor=action.actor)
         )
+        if command and not action.refusal:
+            self._foresee(where, command)
+
+    def _foresee(self, where: Where, command: Command) -> None:
+        """What would be refused in any state of the escrow is wrong here, unless the story is about the refusal."""
+        if reason := foreseen.wrong_role(command.name, command.actor):
+            self._wrong((*where, "actor"), reason)
+        elif self._agreed and (reason := foreseen.wrong_resolution(self._agreed, command, _DISPUTE)):
+            self._wrong((*where, "resolution"), reason)
 
     def _remember(self, action: Action) -> None:
         """What later actions may refer to: a dispute that was raised, milestones that were agreed anew."""
@@ -249,6 +302,9 @@ class _Reading:
         except ValidationError as error:
             self._problems += explain(self._source, error, where)
             return None
+
+    def _remark(self, where: Where, message: str, *, at_key: bool = False) -> None:
+        self._remarks.append(self._source.problem(where, message, at_key=at_key))
 
     def _wrong(self, where: Where, message: str) -> None:
         self._problems.append(self._source.problem(where, message))

@@ -3,7 +3,6 @@
 YAML would read 1500.10 as a float and a date as a time; money has to be read exactly, by whoever knows its currency.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -30,6 +29,11 @@ class Problem:
     line: int | None = None
     column: int | None = None
 
+    def told(self, file: Path) -> str:
+        """The message, after the place as compilers and editors write it: ``deal.yaml:17:5: ...``."""
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{file}{place}: {self.message}"
+
 
 class DealFileError(MisuseError):
     """A deal file that cannot be played. ``str`` is for a person: one line per problem, in the file's order."""
@@ -37,12 +41,7 @@ class DealFileError(MisuseError):
     def __init__(self, file: Path, problems: list[Problem]) -> None:
         self.file = file
         self.problems = sorted(problems, key=lambda one: (one.line or 0, one.column or 0))
-        super().__init__("\n".join(self._lines()))
-
-    def _lines(self) -> Iterator[str]:
-        for problem in self.problems:
-            place = f":{problem.line}:{problem.column}" if problem.line else ""
-            yield f"{self.file}{place}: {problem.message}"
+        super().__init__("\n".join(problem.told(file) for problem in self.problems))
 
 
 @dataclass

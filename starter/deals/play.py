@@ -41,14 +41,15 @@ class Step:
     escrow: Escrow | None = None
     refusal: Refusal | None = None
 
-    def surprise(self, currency: str) -> str | None:
-        """How it went against the story, if it did."""
+    def surprise(self, deal: Deal) -> str | None:
+        """How it went against the story, if it did, and where the file says otherwise."""
         meant_to_be, refusal = self.action.refusal, self.refusal
         if meant_to_be == (refusal and refusal.code):
             return None
         happened = f"refused with {refusal.code}: {refusal.message}" if refusal else "accepted"
         wanted = f", and was meant to be refused with {meant_to_be}" if meant_to_be else ""
-        return f"step {self.number} ({told(self.action, currency)}) was {happened}{wanted}"
+        place = f"{deal.file}:{self.action.line}: " if self.action.line else ""
+        return f"{place}step {self.number} ({told(self.action, deal.currency)}) was {happened}{wanted}"
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Player:
             self._progress.doing(f"{number}/{len(deal.actions)}  {told(action, deal.currency)}")
             step = await self._take(number, action)
             played.steps.append(step)
-            if surprise := step.surprise(deal.currency):
+            if surprise := step.surprise(deal):
                 played.problems.append(surprise)
                 break
         await self._settle()

@@ -1,14 +1,18 @@
 """What is wrong with a part of a deal file, in words for the person who wrote it."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
+from models.fields import PartyId
 from starter.deals.deal_text import Problem, Source, Where
 
+_OUT_OF_RANGE: Final = frozenset({"less_than_equal", "greater_than_equal"})
+_PARTY_ID: Final = next(one.pattern for one in get_args(PartyId) if isinstance(one, StringConstraints))
 _EXPECTED: Final = {
     "string_type": "text",
     "dict_type": "a mapping of keys to values",
@@ -58,12 +62,27 @@ def _wording(detail: ErrorDetails, context: Mapping[str, Any]) -> str:
         return f"expected {_EXPECTED[kind]}, found {found}"
     if kind == "literal_error":
         return f"expected {context['expected']}, found {found}"
+    if kind in _OUT_OF_RANGE and context.get("le", context.get("ge")) in {Decimal(0), Decimal(1)}:
+        return f'expected a share from 0 to 1, such as "0.70", found {found}'
+    if kind == "string_pattern_mismatch" and context["pattern"] == _PARTY_ID:
+        return "expected letters, digits and . _ : -; no e-mail address"
     if kind == "string_pattern_mismatch":
         return f"{found} does not match {context['pattern']}"
     if kind == "value_error":
-        return str(context["error"])
+        return f"{context['error']}{_percentage(detail['input'])}"
     message = detail["msg"]
     return f"{found}: {message[0].lower()}{message[1:]}"
+
+
+def _percentage(value: Any) -> str:
+    """For people who think of rates in percent: ``: 8 % is "0.08"``."""
+    if not isinstance(value, str) or not value.rstrip().endswith("%"):
+        return ""
+    number = value.rstrip().removesuffix("%").strip()
+    try:
+        return f': {number} % is "{Decimal(number) / 100:f}"'
+    except ArithmeticError:
+        return ""
 
 
 def unknown_key(source: Source, where: Where, key: str, allowed: Iterable[str]) -> Problem:
@@ -84,4 +103,6 @@ def _found(value: Any) -> str:
         return "nothing"
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
+    if isinstance(value, Decimal):
+        return str(value)
     return "a list" if isinstance(value, list | tuple) else "a mapping"

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from models.escrow import Escrow
 from models.outcome import Outcome
 from models.postings import PLATFORM, AccountKind
 from models.states import PayoutStatus
+from starter.deals.deal import Deal
 from starter.deals.play import Played, Step
 from starter.deals.telling import amount, what, who
 from starter.servers import Servers
@@ -28,6 +30,7 @@ from workflows.visibility import waits_for
 _GOOD: Final = "green"
 _BAD: Final = "red"
 _DIM: Final = "dim"
+_MESSAGE_LENGTH: Final = 72
 _SIDES: Final = ("debit", "credit")
 
 # What a credit of an account means to the people of a deal.
@@ -73,13 +76,13 @@ def read_books(engine: Engine, played: Played) -> Books:
     )
 
 
-def show(console: Console, played: Played, books: Books, servers: Servers) -> None:
-    """Print the report, without the blanks that tables end their lines with."""
+def show(console: Console, played: Played, books: Books, servers: Servers, up: str) -> None:
+    """Print the report, without the blanks that tables end their lines with. ``up`` is the command that stays up."""
     with console.capture() as capture:
         for title, content in _sections(played, books):
             console.print(title, style="bold")
-            console.print(Padding(content, (0, 0, 1, 2)))
-        for line in _conclusion(played, books, servers):
+            console.print(Padding(content if content.row_count else "none", (0, 0, 1, 2)))
+        for line in _conclusion(played, books, servers, up):
             console.print(line, soft_wrap=True)
     console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
     console.file.flush()
@@ -112,13 +115,14 @@ def _story(played: Played, books: Books) -> Table:
     table = _table(_number("#"), "who", "does", "state", "money moved")
     for deed in _deeds(played, books):
         style = _BAD if deed.surprising else _DIM if not deed.number else None
-        table.add_row(deed.number, deed.who, deed.what, deed.state, _moved(moved[deed.command]), style=style)
+        because = Text(shorten(deed.because, _MESSAGE_LENGTH, placeholder=" ..."), _DIM)
+        table.add_row(deed.number, deed.who, deed.what, deed.state, _moved(moved[deed.command]) or because, style=style)
     return table
 
 
 @dataclass(frozen=True)
 class _Deed:
-    """A row of the story: a step of the file, or a deadline that acted by itself."""
+    """A row of the story: a step of the file, or a deadline that acted by itself. ``because`` says what hindered it."""
 
     number: str
     who: str
@@ -126,6 +130,7 @@ class _Deed:
     state: str
     command: str
     surprising: bool = False
+    because: str = ""
 
 
 def _deeds(played: Played, books: Books) -> Iterator[_Deed]:
@@ -134,25 +139,30 @@ def _deeds(played: Played, books: Books) -> Iterator[_Deed]:
     for step in played.steps:
         while acted and step.escrow and step.action.command and acted[0][0].version < step.escrow.version:
             yield _by_itself(*acted.pop(0), books)
-        yield _step(step, played.deal.currency)
+        yield _step(step, played.deal)
     for escrow, command in acted:
         yield _by_itself(escrow, command, books)
 
 
-def _step(step: Step, currency: str) -> _Deed:
+def _step(step: Step, deal: Deal) -> _Deed:
     action = step.action
     state = step.escrow.state.value if step.escrow and action.command else ""
     if step.refusal:
         state = f"refused: {step.refusal.code}"
-    surprising = step.surprise(currency) is not None
-    return _Deed(str(step.number), who(action), what(action, currency), state, step.id or "", surprising)
+    surprising = step.surprise(deal) is not None
+    because = step.refusal.message if step.refusal else ""
+    return _Deed(str(step.number), who(action), what(action, deal.currency), state, step.id or "", surprising, because)
 
 
 def _by_itself(escrow: Escrow, command: str, books: Books) -> _Deed:
     event = next((one for one in books.events if one["version"] == escrow.version), None)
-    milestone = escrow.milestone(event["data"].get("milestone", "")) if event else None
-    deed = f"{event['type'] if event else 'deadline'} {milestone.position if milestone else ''}".rstrip()
-    return _Deed("", "system", deed, escrow.state.value, command)
+    data = event["data"] if event else {}
+    deferred = next((one for one in escrow.deadlines if one.id == data.get("deadline") and one.deferred_because), None)
+    milestone = escrow.milestone(deferred.milestone if deferred else data.get("milestone", ""))
+    name = event["type"].removeprefix("milestone.") if event else "deadline"
+    deed = f"{name} {milestone.position if milestone else ''}".rstrip()
+    because = deferred.deferred_because or "" if deferred else ""
+    return _Deed("", "system", deed, escrow.state.value, command, because=because)
 
 
 def _moved(movements: Iterable[Movement]) -> str:
@@ -179,7 +189,7 @@ def _settlements(escrow: Escrow, settlements: Sequence[Any]) -> Table:
         milestone = escrow.milestone(row["milestone"] or "")
         of = f"milestone {milestone.position}" if milestone else "all that was held"
         parts = (row[name] for name in ("total", "platform_fee", "seller_payout", "buyer_refund"))
-        rule = f"{row['fee_rule']} {row['fee_rate']} of fee policy {row['fee_policy_version']}"
+        rule = f"{row['fee_rule']} {row['fee_rate']} (v{row['fee_policy_version']})"
         table.add_row(of, row["outcome"], *(_units(escrow, part) for part in parts), rule)
     return table
 
@@ -216,12 +226,14 @@ def _trial_balance(books: Books) -> Table:
     return table
 
 
-def _conclusion(played: Played, books: Books, servers: Servers) -> Iterator[Text | str]:
+def _conclusion(played: Played, books: Books, servers: Servers, up: str) -> Iterator[Text | str]:
     for problem in verdict(played, books):
-        yield Text(f"Problem: {problem}", _BAD)
+        yield Text(problem, _BAD)
     escrow = played.escrow
     if escrow is None:
         return
+    if escrow.attention and escrow.open_dispute:  # a story may end so; what has failed is part of the verdict
+        yield f"Needs attention: {escrow.attention}"
     yield f"The escrow is {escrow.state}" + ("." if escrow.finished else f" and waits for {waits_for(escrow)}.")
     workflow = ids.escrow_workflow(escrow.id)
     namespace = servers.temporal.get("namespace", "default")
@@ -230,17 +242,28 @@ def _conclusion(played: Played, books: Books, servers: Servers) -> Iterator[Text
         return
     yield f"In Temporal: {servers.ui}/namespaces/{namespace}/workflows/{quote(workflow, safe='')}"
     if not servers.lasting:
-        yield "The stack of this run stops now; `holdfast up` brings it back, with everything that is in it."
+        yield f"The stack of this run stops now; `{up}` brings it back, with everything that is in it."
 
 
 def verdict(played: Played, books: Books) -> list[str]:
-    """Everything that did not come out as it should; empty after a good run."""
+    """Everything that did not come out as it should, a line each; empty after a good run."""
     unbalanced = (
         f"the books do not balance: debits and credits in {currency} differ by {amount(difference, currency)}"
         for currency, difference in books.differences.items()
         if difference
     )
-    return [*played.problems, *unbalanced]
+    problems = [f"Problem: {problem}" for problem in (*played.problems, *unbalanced)]
+    return [*problems, *(f"Needs attention: {why}" for why in _failed(played.escrow))]
+
+
+def _failed(escrow: Escrow | None) -> Iterator[str]:
+    """Why a person has to look at what the escrow could not do by itself. An open dispute is no failure."""
+    if escrow is None:
+        return
+    if escrow.attention and not escrow.open_dispute:
+        yield escrow.attention
+    elif escrow.open_dispute:  # it hides the rest
+        yield from (one.deferred_because for one in escrow.deadlines if one.deferred_because)
 
 
 def _units(escrow: Escrow, units: int) -> str:

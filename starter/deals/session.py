@@ -18,9 +18,10 @@ from starter.deals.play import Played, Player
 from starter.deals.report import Books, read_books, show, verdict
 from starter.deals.runs import Run, Runs
 from starter.embedded.child import StackError
+from starter.invocation import suggested
 from starter.progress import Progress, console
 from starter.sender import OutcomeUnknownError
-from starter.servers import Servers, embedded, external, read_settings
+from starter.servers import Servers, embedded, external, read_settings, unreachable
 
 T = TypeVar("T")
 
@@ -30,9 +31,9 @@ _CONNECTIONS: Final = 4
 
 
 class Session:
-    """Plays one deal for one person. ``again`` is the command that resumes a run, but for the run's id."""
+    """Plays one deal for one person. ``home`` is the one that the command line names, if it does."""
 
-    def __init__(self, deal: Deal, file: Path, home: Path | None, progress: Progress, again: str) -> None:
+    def __init__(self, deal: Deal, file: Path, home: Path | None, progress: Progress) -> None:
         self._deal = deal
         self._file = file
         self._config = read_settings()
@@ -40,7 +41,8 @@ class Session:
         self._own = external(self._config)
         self._runs = Runs(self._home)
         self._progress = progress
-        self._again = again
+        self._again = f"{suggested('run', file, home=home)} --run-id"
+        self._up = suggested("up", home=home)
         self._begun = False
 
     def begin(self) -> list[str]:
@@ -65,7 +67,7 @@ class Session:
                     self._progress.say(f"To go on with this run: {self._again} {run.id}")
                 raise
             except OutcomeUnknownError as error:
-                hint = "\nIs a worker running there? `holdfast worker` starts one." if self._own else ""
+                hint = f"\nIs a worker running there? `{suggested('worker')}` starts one." if self._own else ""
                 raise StackError(f"No answer for too long: {error}{hint}\nTo go on: {self._again} {run.id}") from error
             except TemporalError as error:
                 raise StackError(f"Temporal refuses: {error}") from error
@@ -73,8 +75,8 @@ class Session:
                 raise StackError(f"PostgreSQL refuses: {str(error.orig).splitlines()[0]}") from error
             finally:
                 engine.dispose()
-            with self._progress.paused():
-                show(console(), played, books, servers)
+            self._progress.stop_spinning()
+            show(console(), played, books, servers, self._up)
             return verdict(played, books)
 
     def _servers(self) -> AbstractContextManager[Servers]:
@@ -82,9 +84,13 @@ class Session:
 
     async def _played(self, run: Run, servers: Servers, engine: Engine) -> tuple[Played, Books]:
         client = await _reached(
-            f"Temporal at {servers.temporal.get('target_host')}", RuntimeError, lambda: _connect(servers)
+            RuntimeError, lambda: _connect(servers), lambda error: unreachable(servers.temporal, error)
         )
-        await _reached("PostgreSQL", sqlalchemy.exc.OperationalError, lambda: asyncio.to_thread(_look, engine))
+        await _reached(
+            sqlalchemy.exc.OperationalError,
+            lambda: asyncio.to_thread(_look, engine),
+            lambda error: f"PostgreSQL cannot be reached: {str(getattr(error, 'orig', error)).splitlines()[0]}",
+        )
         with self._runs.playing(run):
             self._begun = True
             player = Player(self._deal, run, client, engine, self._progress)
@@ -92,7 +98,9 @@ class Session:
             return played, await player.books(read_books, played)
 
 
-async def _reached(name: str, away: type[Exception], attempt: Callable[[], Awaitable[T]]) -> T:
+async def _reached(
+    away: type[Exception], attempt: Callable[[], Awaitable[T]], explain: Callable[[Exception], str]
+) -> T:
     """Reach a server, also when it is just being started again. Raises ``StackError`` when it stays away."""
     give_up = asyncio.get_running_loop().time() + _REACH_SECONDS
     while True:
@@ -100,7 +108,7 @@ async def _reached(name: str, away: type[Exception], attempt: Callable[[], Await
             return await attempt()
         except away as error:
             if asyncio.get_running_loop().time() > give_up:
-                raise StackError(f"{name} cannot be reached: {str(error).splitlines()[0]}") from error
+                raise StackError(explain(error)) from error
         await asyncio.sleep(_REACH_AGAIN_SECONDS)
 
 

@@ -8,7 +8,7 @@ from models.money import Money
 from starter.deals.deal import Action
 from starter.deals.written import MilestoneNumber, PayoutNumber
 
-_SAID_ELSEWHERE: Final = frozenset({"do", "actor", "expect", "payment_method"})
+_SAID_ELSEWHERE: Final = frozenset({"do", "actor", "expect", "payment_method", "reason", "description", "details"})
 
 
 def told(action: Action, currency: str) -> str:

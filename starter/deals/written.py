@@ -2,6 +2,15 @@
 
 A file has amounts in major units, milestones by number or title, and actors by name; a dispute is the one that was
 raised last. A new command, or a new field of one, is playable without a line here.
+
+One field on its way, ``amount`` of ``reverse_milestone``, in a deal in EUR:
+
+1. The command says ``amount: Amount``, minor units (models.commands). ``_as_written`` finds ``Amount`` in the table
+   ``_WRITTEN_AS`` and puts ``MajorUnits`` in its place, so the action's form has ``amount: MajorUnits``.
+2. The file says ``amount: 0.10``. It arrives as the text ``"0.10"``; validating the form with the deal's ``Facts`` as
+   context makes it ``10``. In the same way ``milestone: Sketches`` becomes ``MilestoneNumber(1)``.
+3. Once the escrow exists, ``meant`` builds the command: ``amount=10`` as it is, and for the number the first of the
+   ``References``, ``milestone="mil_01jd..."``.
 """
 
 import inspect

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.servers import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "examples"
-_PROGRAM: Final = Path(sys.executable).parent / "holdfast"
+PROGRAM: Final = Path(sys.executable).parent / "holdfast"
 _SECONDS: Final = 90.0
 
 
@@ -46,15 +47,21 @@ class CommandLine:
 
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         """Start a command without waiting for its end."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("HOLDFAST_", "TEMPORAL_"))}
+        # In an activated environment the program would call itself by its name alone.
+        path = [one for one in os.get_exec_path() if Path(one) != PROGRAM.parent]
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("HOLDFAST_", "TEMPORAL_", "COLUMNS"))
+        }
         return subprocess.Popen(
-            [_PROGRAM, *arguments],
+            [PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self._directory,
-            env={**ours, "HOLDFAST_HOME": str(self.home), **environment},
+            env={**ours, "PATH": os.pathsep.join(path), "HOLDFAST_HOME": str(self.home), **environment},
         )
 
     def __call__(self, *arguments: str | Path, **environment: str) -> Ended:
@@ -74,6 +81,8 @@ class CommandLine:
             ended = finish(process)
             assert ended.code == 0, ended
             assert endpoints.temporal_ui in ended.out + ended.err
+            assert f"Temporal      {endpoints.temporal_address}\n" in ended.out
+            assert f"{shlex.quote(str(PROGRAM))} run examples/website-redesign.yaml\n" in ended.out
             assert not any(runs(pid) for pid in children.values())
         finally:
             process.kill()

@@ -144,6 +144,7 @@ EVERYTHING: Final = """\
   - {do: advance_clock, by: PT1H}
 """
 
+_DISPUTE: Final = "  - {actor: alice, do: dispute, reason: Late, description: Very late.}\n"
 # What is written instead of what, and what the person is told.
 MISTAKES: Final = {
     "unknown key": (
@@ -239,7 +240,45 @@ MISTAKES: Final = {
     ),
     "a name that is an address": (
         ("  alice:\n", "  alice@example.com:\n"),
-        "deal.yaml:4:3: 'alice@example.com': 'alice@example.com' does not match ^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$",
+        "deal.yaml:4:3: 'alice@example.com': expected letters, digits and . _ : -; no e-mail address",
+    ),
+    "a rate in percent": (
+        ("escrow:\n", "policies: {fees: {rules: [{outcome: release, rate: 8%}]}}\nescrow:\n"),
+        'deal.yaml:7:52: rate: expected a decimal string such as "0.10": 8 % is "0.08"',
+    ),
+    "a rate above one": (
+        ("escrow:\n", "policies: {fees: {rules: [{outcome: release, rate: 8}]}}\nescrow:\n"),
+        "deal.yaml:7:52: rate: expected a share from 0 to 1, such as \"0.70\", found '8'",
+    ),
+    "another's command": (
+        ("actor: bob, do: submit", "actor: alice, do: submit"),
+        "deal.yaml:17:13: alice is the buyer: submit_milestone is for operator or seller",
+    ),
+    "a broken dispute, and only that": (
+        (_LAST, "  - {actor: alice, do: dispute, reason: Late}\n  - {actor: olga, do: review_dispute}\n"),
+        "deal.yaml:17:5: missing key 'description'",
+    ),
+    "a partial refund of nothing": (
+        (_LAST, _DISPUTE + "  - {actor: olga, do: resolve_dispute, resolution: partial_refund, details: x}\n"),
+        "deal.yaml:18:52: resolution partial_refund needs refund_amount",
+    ),
+    "a split without a share": (
+        (_LAST, _DISPUTE + "  - {actor: olga, do: resolve_dispute, resolution: split, details: x}\n"),
+        "deal.yaml:18:52: resolution split needs seller_share",
+    ),
+    "a share of what is not split": (
+        (
+            _LAST,
+            _DISPUTE + "  - {actor: olga, do: resolve_dispute, resolution: mediation, seller_share: 0, details: x}\n",
+        ),
+        "deal.yaml:18:52: resolution mediation does not take seller_share",
+    ),
+    "a currency without a rate": (
+        ("{name: Studio}", "{name: Studio, reporting_currency: USD}"),
+        (
+            "deal.yaml:2:44: the escrow is in EUR, and there are no exchange rates yet (docs/decisions/0009): every "
+            "settlement would be refused with exchange_rate_unavailable. Write EUR, or leave this key out"
+        ),
     ),
 }
 
@@ -250,6 +289,44 @@ def test_a_mistake_is_named_with_its_line_and_what_is_allowed(write: Write, mist
     (right, wrong), message = MISTAKES[mistake]
     assert right in GOOD
     assert _message(write(GOOD.replace(right, wrong))) == message
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        "actor: alice, do: submit_milestone, milestone: 2, expect: {refused: forbidden}",
+        (
+            "actor: bob, do: dispute, reason: Late, description: x}\n"
+            "  - {actor: olga, do: resolve_dispute, resolution: split, details: x, expect: {refused: invalid_command}"
+        ),
+    ],
+)
+def test_a_story_may_be_about_a_refusal_that_is_certain(write: Write, refused: str) -> None:
+    """What the file expects is no mistake in it."""
+    assert load(write(GOOD.replace(_LAST, f"  - {{{refused}}}\n"))).actions[-1].refusal
+
+
+def test_a_story_may_be_about_a_missing_exchange_rate(write: Write) -> None:
+    """Then the tenant can report in another currency."""
+    story = _LAST + "  - {actor: alice, do: complete, expect: {refused: exchange_rate_unavailable}}\n"
+    text = GOOD.replace("{name: Studio}", "{name: Studio, reporting_currency: USD}")
+    assert load(write(text.replace(_LAST, story))).reporting_currency == "USD"
+
+
+def test_what_its_writer_may_not_have_noticed_is_remarked(write: Write) -> None:
+    """A seller who cannot be paid, and money that no milestone claims; a good deal has no remarks."""
+    assert load(write(GOOD)).remarks == ()
+    text = GOOD.replace("  bob: {payout_destination: acct_bob}", "  bob:").replace("amount: 1000}", "amount: 900}")
+    seller, rest = sorted(load(write(text)).remarks, reverse=True)
+    assert seller.startswith("deal.yaml:5:3: bob is the seller and has no account: payouts will fail")
+    assert "payout_destination" in seller
+    assert rest == "deal.yaml:10:11: 100.00 EUR belongs to no milestone; `complete` releases it"
+
+
+def test_free_text_does_not_stand_beside_an_action(write: Write) -> None:
+    """Whether it is one word or many."""
+    text = GOOD.replace(_LAST, "  - {actor: alice, do: dispute, reason: Late, description: Slow, milestones: [2]}\n")
+    assert told(load(write(text)).actions[-1], "EUR") == "alice: dispute 2"
 
 
 def test_a_title_that_two_milestones_have_names_neither(write: Write) -> None:
