@@ -26,6 +26,7 @@ __all__ = ["Endpoints", "Stack", "StackError", "running"]
 
 WORKER_READY = "holdfast worker ready"
 _READY_SECONDS = 60.0
+_KILLS_ON_THE_WAY_UP = 3
 _WORKER_GRACE_SECONDS = 35.0  # a little more than the worker gives its activities
 _SANDBOX_GRACE_SECONDS = 8.0
 _SUPERVISION_SECONDS = 0.1
@@ -120,7 +121,7 @@ class Stack:
         self._start_servers(endpoints, ports, secrets)
         if self._with_worker:
             self._progress("Starting the worker.")
-            self._start(self._worker(endpoints))
+            self._start_worker(endpoints)
         self._home.announce(endpoints)
         return endpoints
 
@@ -159,6 +160,18 @@ class Stack:
         postgres.provision(port, secrets)
         with _MIGRATING:
             upgrade(endpoints.migration_url)
+
+    def _start_worker(self, endpoints: Endpoints) -> None:
+        """Start the worker. One that is killed on its way up gets another chance; one that fails by itself does not."""
+        for _ in range(_KILLS_ON_THE_WAY_UP):
+            try:
+                return self._start(self._worker(endpoints))
+            except StackError:
+                child = self._children.get("worker")
+                if child is None or child.ending() != signal.SIGKILL.name:
+                    raise
+                self._progress("The worker was killed on its way up; starting it again.")
+        return self._start(self._worker(endpoints))
 
     def _start(self, service: Service) -> None:
         service.start(self._children)

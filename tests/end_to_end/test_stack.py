@@ -250,6 +250,21 @@ def test_a_worker_that_cannot_start_is_quoted_and_nothing_is_left_running(place:
     assert _pids(place) == {}
 
 
+def test_a_worker_killed_on_its_way_up_gets_another_chance(place: Path) -> None:
+    """kill -9 in the first second is no reason to give up a run."""
+    killed_once = f"""
+import os, signal
+from pathlib import Path
+if not Path({str(place / "flag")!r}).exists():
+    Path({str(place / "flag")!r}).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+{FAKE_WORKER}"""
+    said: list[str] = []
+    stack = Stack(place / "home", progress=said.append, worker_command=(sys.executable, "-c", killed_once))
+    with stack:
+        assert "The worker was killed on its way up; starting it again." in said
+
+
 def test_two_stacks_live_side_by_side_in_one_process(place: Path) -> None:
     """Stacks in different directories share nothing."""
     stacks = [_new_stack(place / name) for name in ("one", "two")]
