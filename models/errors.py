@@ -32,7 +32,6 @@ class ErrorCode(Enum):
     MILESTONE_LIMIT = _Kind("milestone_limit", 422, False)
     EVIDENCE_REQUIRED = _Kind("evidence_required", 422, False)
     INTERNAL_ERROR = _Kind("internal_error", 500, False)
-    PAYOUT_DESTINATION_MISSING = _Kind("payout_destination_missing", 422, True)
 
     @property
     def code(self) -> str:

@@ -14,7 +14,7 @@ MAY_IMPORT: Final = {
     "activities": {"activities", "models", "ledger"},
     "workflows": {"workflows", "models", "activities"},
     "starter": {"starter", "models", "workflows", "ledger", "settings"},
-    "settings": {"models"},
+    "settings": set(),
     "worker": {*ROOMS, "settings"} - {"tests", "benchmarks", "starter"},
 }
 OURS: Final = {*ROOMS, "settings", "worker"}
