@@ -10,10 +10,11 @@ from psycopg.rows import TupleRow
 from models.commands import Amend, Command, Create, Fund
 from models.decision import Funds
 from models.escrow import Escrow
+from models.fee_policies import FeePolicy
 from models.fields import Document
 from models.money import Money
 from models.outcome import Outcome
-from models.policies import FeePolicy, Policies, ReleasePolicy, SpendPolicy
+from models.policies import Policies, ReleasePolicy, SpendPolicy
 
 Connection = psycopg.Connection[TupleRow]
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from models.errors import ErrorCode, RefusedError
+from models.fee_policies import FeeRule, Outcome
 from models.money import Money
-from models.policies import FeeRule, Outcome, Policies
+from models.policies import Policies
 
 
 @dataclass(frozen=True)

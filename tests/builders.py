@@ -16,8 +16,9 @@ from models.decide import decide
 from models.decision import Decision, Funds
 from models.errors import Refusal
 from models.escrow import Deadline, Escrow
+from models.fee_policies import FeePolicy, FeeRule
 from models.money import Money
-from models.policies import FeePolicy, FeeRule, Policies, ReleasePolicy, SpendPolicy
+from models.policies import Policies, ReleasePolicy, SpendPolicy
 from models.postings import AccountKind, LedgerTransaction
 from models.rules import creation
 from models.states import State

@@ -5,15 +5,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from ledger import migrate
 from ledger.migrate import upgrade
 from tests.servers import Servers, one
 
 MIGRATE = "import os; from ledger.migrate import upgrade; upgrade(os.environ['URL'])"
+VERSIONS = [one.name[:4] for one in (Path(migrate.__file__).parent / "migrations" / "versions").glob("0*.sql")]
 CATALOG = """
 SELECT json_agg(line ORDER BY line)::text FROM (
     SELECT format('%s.%s %s %s', table_name, column_name, data_type, column_default) FROM information_schema.columns
@@ -48,7 +51,7 @@ def catalog(url: str) -> str:
 def test_migrating_twice_changes_nothing(servers: Servers) -> None:
     """The stack has migrated when it starts; doing so again leaves every object as it was."""
     before = catalog(servers.endpoints.migration_url)
-    assert "0001" in before
+    assert max(VERSIONS) in before
     upgrade(servers.endpoints.migration_url)
     assert catalog(servers.endpoints.migration_url) == before
 

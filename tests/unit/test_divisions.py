@@ -12,9 +12,10 @@ from models.commands import ApproveMilestone, RaiseDispute, ResolveDispute, Reve
 from models.decision import Settlement
 from models.divisions import Division
 from models.errors import RefusedError
+from models.fee_policies import FeePolicy, FeeRule
 from models.fees import Fee, find_fee
 from models.money import MAX_AMOUNT
-from models.policies import FeePolicy, FeeRule, Policies
+from models.policies import Policies
 from models.states import State
 from tests.builders import Deal, eur, policies
 

@@ -13,8 +13,8 @@ from models import commands
 from models.commands import Amend, ApproveMilestone, Cancel, Complete, Refund, ReverseMilestone, SubmitMilestone
 from models.decision import Decision, Settlement
 from models.errors import Refusal
+from models.fee_policies import FeeRule
 from models.money import Money
-from models.policies import FeeRule
 from models.postings import AccountKind
 from models.rules.creation import blank
 from models.states import MilestoneStatus, State
