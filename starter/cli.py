@@ -15,6 +15,7 @@ import typer
 from starter.embedded.child import StackError
 from starter.invocation import EXAMPLE, suggested
 from starter.misuse import MisuseError
+from starter.reports.choices import By, Format, Kind, StoryFormat
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -131,6 +132,71 @@ def run(
         for problem in problems:  # once more: the report that has them may have gone into a file
             typer.echo(problem, err=True)
     raise typer.Exit(FAILED if problems else 0)
+
+
+@app.command()
+def report(
+    kind: Annotated[Kind, typer.Argument(help="Which report; `tenants` lists whom there are books of.")],
+    tenant: Annotated[str | None, typer.Option(help="Of whom, an id like ten_….", show_default=False)] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="First day that counts, UTC.", show_default=False)
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="DAY", help="First day that no longer counts.", show_default=False)
+    ] = None,
+    by: Annotated[By, typer.Option(help="Periods to divide it into.")] = By.TOTAL,
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TEXT,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to, instead of stdout.", show_default=False)
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Report on a tenant's money, from the ledger alone.
+
+    Exit code 1 if a sum does not agree with another one that it has to agree with. docs/reports.md explains each.
+    """
+    with _spoken():
+        from starter.reports.desk import Asked, answer_report  # noqa: PLC0415
+
+        ties = answer_report(Asked(kind, tenant, start, end, by, format_, output), home)
+    raise typer.Exit(0 if ties else FAILED)
+
+
+@app.command()
+def audit(
+    escrow: Annotated[
+        str | None, typer.Argument(metavar="ESCROW", help="An id like esc_….", show_default=False)
+    ] = None,
+    format_: Annotated[StoryFormat, typer.Option("--format", help="How to write it.")] = StoryFormat.TEXT,
+    home: HomeOption = None,
+) -> None:
+    """Tell the story of an escrow: every command, accepted or refused, and the money that it moved.
+
+    Exit code 1 if the record was tampered with.
+    """
+    with _spoken():
+        from starter.reports.desk import answer_audit  # noqa: PLC0415
+
+        whole = answer_audit(escrow, format_, home)
+    raise typer.Exit(0 if whole else FAILED)
+
+
+@app.command()
+def verify(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's books.", show_default=False)] = None,
+    escrow: Annotated[str | None, typer.Option(help="Only this escrow's.", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Check the audit's hash chains and the money, and name the first broken row.
+
+    Exit code 0 if everything is whole, 1 if anything is not.
+    """
+    with _spoken():
+        from starter.reports.desk import answer_verify  # noqa: PLC0415
+
+        whole = answer_verify(tenant, escrow, home, json=json)
+    raise typer.Exit(0 if whole else FAILED)
 
 
 @app.command()

@@ -1,0 +1,188 @@
+"""The commands `report`, `audit` and `verify`: from what was asked to an answer, on whatever servers there are."""
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy.exc
+from psycopg import errors
+from rich.console import Console
+from sqlalchemy import Engine
+
+from ledger import reports
+from ledger.audit import latest_escrows, story, verify
+from ledger.engine import connect
+from ledger.reports import Span
+from starter.deals.runs import Runs
+from starter.embedded.child import StackError
+from starter.embedded.home import running
+from starter.invocation import EXAMPLE, suggested
+from starter.misuse import MisuseError
+from starter.progress import Progress, console
+from starter.reports import sheets
+from starter.reports.choices import By, Format, Kind, StoryFormat
+from starter.reports.formats import as_csv, as_json, as_text
+from starter.reports.sheet import Sheet
+from starter.reports.story import story_json, story_text, verification_json, verification_text
+from starter.reports.visible import visible
+from starter.servers import Servers, embedded, external, read_settings
+
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_CONNECTIONS: Final = 2
+_NAMED: Final = 5
+_FILE_WIDTH: Final = 120
+_SHEETS: Final = {
+    Kind.LIQUIDITY: sheets.liquidity,
+    Kind.TRIAL_BALANCE: sheets.trial_balance,
+    Kind.FEES: sheets.fees,
+    Kind.SETTLEMENTS: sheets.settlements,
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person wants to know, as it was typed."""
+
+    kind: Kind
+    tenant: str | None
+    start: str | None
+    end: str | None
+    by: By
+    format: Format
+    output: Path | None
+
+
+def answer_report(asked: Asked, home: Path | None) -> bool:
+    """Write a report; answers whether its sums agree. Raises ``MisuseError``, ``StackError``."""
+    span = _span(asked)
+    if asked.kind is not Kind.TENANTS and asked.tenant == "":
+        raise MisuseError("--tenant is empty.")
+    with _reading(home) as engine:
+        if asked.kind is Kind.TENANTS:
+            sheet, particulars = sheets.tenants(engine), {}
+        else:
+            tenant = _known_tenant(engine, asked.tenant, f"report {asked.kind}")
+            sheet = _SHEETS[asked.kind](engine, tenant, span)
+            limits = {"from": asked.start, "to": asked.end}
+            particulars = {"tenant": tenant, **{name: day for name, day in limits.items() if day}, "by": asked.by.value}
+    _write(_written(sheet, particulars, asked.format, asked.output), asked.output)
+    return sheet.ties
+
+
+def answer_audit(escrow: str | None, format_: StoryFormat, home: Path | None) -> bool:
+    """Write the story of an escrow; answers whether its books are whole. Raises ``MisuseError``, ``StackError``."""
+    with _reading(home) as engine:
+        found = story(engine, escrow) if escrow else None
+        if found is None:
+            wrong = (
+                f"there is no escrow {visible(escrow)!s}" if escrow else "Missing argument 'ESCROW', an id like esc_…"
+            )
+            known = [f"{one['id']} ({visible(one['title'])})" for one in latest_escrows(engine, _NAMED)]
+            raise MisuseError(f"{wrong}; {_listed('the latest', known)}")
+    _write(story_text(found) if format_ is StoryFormat.TEXT else story_json(found), None)
+    return found.verification.whole
+
+
+def answer_verify(tenant: str | None, escrow: str | None, home: Path | None, *, json: bool) -> bool:
+    """Check the books and say what was found; answers whether they are whole. Raises as the others do."""
+    with _reading(home) as engine:
+        if tenant is not None:
+            _known_tenant(engine, tenant, "verify")
+        found = verify(engine, tenant, escrow)
+        if escrow is not None and not found.escrows and found.whole:
+            known = [one["id"] for one in latest_escrows(engine, _NAMED)]
+            raise MisuseError(f"there is no escrow {visible(escrow)}; {_listed('the latest', known)}")
+    _write(verification_json(found) if json else verification_text(found), None)
+    return found.whole
+
+
+def _span(asked: Asked) -> Span:
+    start, end = _day("--from", asked.start), _day("--to", asked.end)
+    if start and end and start >= end:
+        raise MisuseError(f"--from {start} has to be before --to {end}, which is the first day that does not count.")
+    return Span(start, end, asked.by.value)
+
+
+def _day(option: str, text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass  # 2026-02-30
+    raise MisuseError(f"{option} {visible(text)!s} is not a day: write it like 2026-06-30.")
+
+
+def _known_tenant(engine: Engine, tenant: str | None, command: str) -> str:
+    known = reports.tenants(engine)
+    if tenant is not None and any(tenant == one["id"] for one in known):
+        return tenant
+    wrong = f"there is no tenant {visible(tenant)}" if tenant else f"`{command}` needs to know of whom: --tenant ten_…"
+    raise MisuseError(f"{wrong}; {_listed('the latest', [one['id'] for one in known[:_NAMED]])}")
+
+
+def _listed(what: str, known: list[str]) -> str:
+    return f"{what}: {', '.join(known)}" if known else f"there are none yet: {suggested('run', EXAMPLE)} makes one"
+
+
+@contextmanager
+def _reading(chosen: Path | None) -> Iterator[Engine]:
+    """The books, on the servers that the settings name, of the stack that runs, or of one that is started for it."""
+    config = read_settings()
+    home, own = chosen or config.home, external(config)
+    with Progress() as progress, _servers(own, home, chosen, progress) as servers:
+        engine = connect(servers.database_url, _CONNECTIONS)
+        try:
+            yield engine
+        except sqlalchemy.exc.OperationalError as error:
+            raise StackError(f"PostgreSQL cannot be reached: {_first_line(error)}") from error
+        except sqlalchemy.exc.DBAPIError as error:
+            old = isinstance(error.orig, errors.UndefinedColumn | errors.UndefinedTable)
+            hint = f"\nIs its schema up to date? `{suggested('migrate')}` sees to it." if old and own else ""
+            raise StackError(f"PostgreSQL refuses: {_first_line(error)}{hint}") from error
+        finally:
+            engine.dispose()
+
+
+def _servers(
+    own: Servers | None, home: Path, chosen: Path | None, progress: Progress
+) -> AbstractContextManager[Servers]:
+    if own:
+        return nullcontext(own)
+    if not running(home) and not (home / "postgres").exists():
+        raise MisuseError(
+            f"There are no books in {home} yet. Play a deal first: {suggested('run', EXAMPLE, home=chosen)}"
+        )
+    return embedded(read_settings(), home, Runs(home), progress)
+
+
+def _first_line(error: sqlalchemy.exc.DBAPIError) -> str:
+    return str(error.orig).splitlines()[0]
+
+
+def _written(sheet: Sheet, particulars: dict[str, str], format_: Format, output: Path | None) -> str:
+    if format_ is Format.JSON:
+        return as_json(sheet, particulars)
+    if format_ is Format.CSV:
+        return as_csv(sheet)
+    # A file gets the width of a pipe and none of a terminal's colours.
+    page = console() if output is None else Console(file=io.StringIO(), width=_FILE_WIDTH, markup=False, emoji=False)
+    return as_text(sheet, particulars, page)
+
+
+def _write(text: str, output: Path | None) -> None:
+    """To the file or to stdout, byte for byte. Raises ``MisuseError`` where we may not write."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise MisuseError(f"{output} cannot be written: {error.strerror}") from error

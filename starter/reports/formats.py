@@ -1,0 +1,136 @@
+"""A sheet as text, JSON or CSV."""
+
+import csv
+import io
+import json
+from decimal import Decimal
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Column as TableColumn
+from rich.table import Table
+
+from models.currencies import exponent
+from models.money import Money
+from starter.reports.sheet import Column, Row, Sheet
+from starter.reports.visible import cell, visible
+
+_TEXT: Final = frozenset({"text", "code"})
+
+
+def as_text(sheet: Sheet, asked: dict[str, str], console: Console) -> str:
+    """Tables for people, with totals and whether the sums agree; as wide as ``console``."""
+    with console.capture() as capture:
+        console.print(f"{sheet.title}{_asked(asked)}", soft_wrap=True)
+        parts = dict.fromkeys(column.part for column in sheet.columns if column.part) or ("",)
+        for part in parts if sheet.rows else ():
+            console.print(f"\n{part}".rstrip(), soft_wrap=True)
+            console.print(Padding(_table(sheet, part), (0, 0, 0, 2)))
+        console.print()
+        if not sheet.rows:
+            console.print(sheet.empty, soft_wrap=True)
+        for line in (*sheet.remarks, *_verdicts(sheet)):
+            console.print(line, soft_wrap=True)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def as_json(sheet: Sheet, asked: dict[str, str]) -> str:
+    """One object; money as minor units (integers) and as major units (decimal strings), all of it ASCII."""
+    document = {
+        "report": sheet.title,
+        **asked,
+        "rows": [_plain(sheet, row) for row in sheet.rows],
+        "checks": [
+            {"says": check.says, "currency": check.currency, "difference_minor": check.difference}
+            for check in sheet.checks
+        ],
+        "ties": sheet.ties,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def as_csv(sheet: Sheet) -> str:
+    """RFC 4180: a header, CRLF, quotes where they are needed. No cell of text can become a formula."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(name for column in sheet.columns for name in _names(column))
+    for row in sheet.rows:
+        plain = _plain(sheet, row)
+        writer.writerow(
+            cell(str(plain[name] or "")) if column.kind in _TEXT else plain[name]
+            for column in sheet.columns
+            for name in _names(column)
+        )
+    return stream.getvalue()
+
+
+def major(units: int, currency: str) -> str:
+    """Major units as a plain decimal: ``1500.00``."""
+    decimals = exponent(currency)
+    return f"{Decimal(units).scaleb(-decimals):.{decimals}f}"
+
+
+def _names(column: Column) -> tuple[str, ...]:
+    return (column.name, f"{column.name}_minor") if column.kind == "money" else (column.name,)
+
+
+def _plain(sheet: Sheet, row: Row) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for column in sheet.columns:
+        value = row[column.name]
+        if column.kind == "money":
+            values[column.name] = major(value, row[column.currency])
+            values[f"{column.name}_minor"] = value
+        else:
+            values[column.name] = value
+    return values
+
+
+def _table(sheet: Sheet, part: str) -> Table:
+    columns = [column for column in sheet.columns if column.part in {"", part}]
+    table = Table(*map(_heading, columns), box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False)
+    for row in sheet.rows:
+        table.add_row(*(_shown(column, row) for column in columns))
+    if sheet.totals:
+        table.add_section()
+    for row in sheet.totals:
+        table.add_row(*(_shown(column, row) for column in columns))
+    return table
+
+
+def _heading(column: Column) -> TableColumn:
+    """However narrow the terminal, nothing is cut off; a code stays in one piece as long as it can."""
+    if column.kind in _TEXT:
+        return TableColumn(column.label, overflow="fold", no_wrap=column.kind == "code")
+    return TableColumn(column.label, justify="right", no_wrap=True)
+
+
+def _shown(column: Column, row: Row) -> str:
+    value = row.get(column.name)
+    if value is None:
+        return ""
+    if column.kind == "money":
+        return str(Money(value, row[column.currency])).rpartition(" ")[0] if value else "-"
+    return visible(str(value))
+
+
+def _asked(asked: dict[str, str]) -> str:
+    """of ten_… from 2026-01-01 up to 2026-02-01 by day"""
+    words = {"tenant": "of", "from": "from", "to": "up to, without,", "by": "by"}
+    told = (f" {words[name]} {visible(value)}" for name, value in asked.items() if (name, value) != ("by", "total"))
+    return "".join(told)
+
+
+def _verdicts(sheet: Sheet) -> list[str]:
+    """What does not agree, or once for all that everything does."""
+    wrong = [
+        f"Does not tie: {check.says}: difference {Money(check.difference, check.currency)}"
+        for check in sheet.checks
+        if check.difference
+    ]
+    if wrong or not sheet.checks:
+        return wrong
+    kinds = dict.fromkeys(check.says.rpartition(": ")[2] for check in sheet.checks)
+    return [f"Ties to the last unit: {'; '.join(kinds)}."]
