@@ -1,0 +1,39 @@
+"""Starting the one workflow that tells the news. It is never over, so the first worker starts it for all of them."""
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError
+
+from workflows.deliver import DeliverWorkflow
+from workflows.timeouts import NOTIFICATIONS_TASK_QUEUE
+
+DELIVERY: Final = "deliver"
+_ANSWERS_WITHIN: Final = timedelta(seconds=10)
+
+
+class DeliveryUnavailableError(Exception):
+    """Temporal did not start the delivery of news; the message says why."""
+
+
+async def ensure_delivery(client: Client) -> WorkflowHandle[DeliverWorkflow, None]:
+    """Have news delivered in the client's namespace. Safe from several workers at once.
+
+    One that was terminated starts anew: what is to be told is in the outbox. Raises ``DeliveryUnavailableError``.
+    """
+    try:
+        return await client.start_workflow(
+            DeliverWorkflow.run,
+            id=DELIVERY,
+            task_queue=NOTIFICATIONS_TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary="tells buyers, sellers and operators what happens",
+            rpc_timeout=_ANSWERS_WITHIN,
+        )
+    except RPCError as error:
+        raise DeliveryUnavailableError(
+            f"the delivery of news cannot be started in the Temporal namespace {client.namespace}: "
+            f"{error.status.name}: {error.message}"
+        ) from error
