@@ -1,0 +1,94 @@
+"""Parties as a screening needs them: who they are, what was found out, which of their payouts that lets go."""
+
+from typing import Final
+
+from sqlalchemy import Connection, Engine, text
+
+from models.errors import ErrorCode, RefusedError
+from models.screening import HeldPayout, LiftedPage, Screening, ScreeningResult, ScreenParty, Subject, block_after
+
+PAGE: Final = 500
+
+
+def subject(engine: Engine, of: ScreenParty) -> Subject:
+    """What is known of a party; one that no one has told of yet is known by its id alone.
+
+    Raises ``RefusedError`` (not_found) for an unknown tenant.
+    """
+    with engine.connect() as connection:
+        row = connection.execute(
+            text("""SELECT p.name, p.email, coalesce(p.kyc_status, 'none') AS kyc_status
+                    FROM tenant t LEFT JOIN party p ON p.tenant_id = t.id AND p.id = :party WHERE t.id = :tenant"""),
+            {"tenant": of.tenant, "party": of.party},
+        ).first()
+    if row is None:
+        raise RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {of.tenant}")
+    return Subject(of.tenant, of.party, row.name, row.email, row.kyc_status)
+
+
+def record_screening(engine: Engine, of: ScreenParty, provider: str, screening: Screening) -> ScreeningResult:
+    """Write down what a provider answered, by the rule of ``models.screening.block_after``; answers what then holds.
+
+    When it returns, every decision that was made of what was known before is in the books, with what it holds.
+    """
+    with engine.begin() as connection:
+        result = _record(connection, of, provider, screening)
+    _wait_for_earlier_decisions(engine, of)
+    return result
+
+
+def lifted_payouts(engine: Engine, page: LiftedPage) -> list[HeldPayout]:
+    """Payouts that compliance holds for a reason which is not the party's any more, by id, at most ``PAGE``.
+
+    A payout that nobody has asked for under trigger ``manual`` is none of them: asking is what would send it.
+    """
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text("""SELECT p.id, p.escrow_id
+                    FROM payout p JOIN escrow e ON e.id = p.escrow_id
+                    JOIN party known ON known.tenant_id = e.tenant_id AND known.id = p.party
+                    WHERE e.tenant_id = :tenant AND p.party = :party AND p.id > :after AND p.status = 'due'
+                        AND (p.hold = 'blocked' AND known.blocked_because IS NULL
+                             OR p.hold = 'kyc' AND (known.blocked_because IS NOT NULL OR known.kyc_status = 'verified'))
+                        AND (p.requested OR coalesce(e.release -> 'payout' ->> 'trigger', 'event') <> 'manual')
+                    ORDER BY p.id LIMIT :page"""),
+            {"tenant": page.tenant, "party": page.party, "after": page.after, "page": PAGE},
+        ).all()
+    return [HeldPayout(payout=row.id, escrow=row.escrow_id) for row in rows]
+
+
+def _record(connection: Connection, of: ScreenParty, provider: str, screening: Screening) -> ScreeningResult:
+    key = {"tenant": of.tenant, "party": of.party}
+    connection.execute(
+        text("INSERT INTO party (tenant_id, id) VALUES (:tenant, :party) ON CONFLICT (tenant_id, id) DO NOTHING"), key
+    )
+    # Locked, so that a block which somebody writes by hand at this moment is either seen or comes after.
+    known = connection.execute(
+        text("""SELECT kyc_status, blocked_because FROM party WHERE tenant_id = :tenant AND id = :party FOR UPDATE"""),
+        key,
+    ).one()
+    status = screening.kyc_status or known.kyc_status
+    because = block_after(known.blocked_because, provider, screening)
+    if (status, because) != tuple(known):
+        connection.execute(
+            text("""UPDATE party SET kyc_status = :status, blocked_because = :because
+                    WHERE tenant_id = :tenant AND id = :party"""),
+            key | {"status": status, "because": because},
+        )
+    return ScreeningResult(provider=provider, kyc_status=status, blocked=because is not None)
+
+
+def _wait_for_earlier_decisions(engine: Engine, of: ScreenParty) -> None:
+    """A release that had read the party as it was may hold its payout only now: without this, nobody would tell it.
+
+    Decisions about a seller keep a lock per currency. One after the other, since whoever holds several may deadlock.
+    """
+    key = {"tenant": of.tenant, "party": of.party}
+    with engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT DISTINCT currency FROM escrow WHERE tenant_id = :tenant AND seller = :party"), key
+        )
+        currencies = found.scalars().all()
+    for currency in currencies:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT lock_parties(:tenant, :currency, :party)"), key | {"currency": currency})
