@@ -32,6 +32,26 @@ class Settings(BaseSettings):
     spend_reserve: dict[str, int] = Field(
         {}, description='What wallets must keep, in minor units, where a tenant has no spend policy: {"USD": 500}.'
     )
+    rates_source: str | None = Field(
+        None,
+        description="Where exchange rates are refreshed from daily: an http(s) address of a table in the ECB's XML "
+        "format, or a file with one or with JSON; unset means that they are only put by hand.",
+    )
+    blocklist: str | None = Field(
+        None,
+        description="A file of parties and names not to deal with, CSV or JSON; unset means that screening a party "
+        "leaves what its tenant declares as it is.",
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="The mail server: smtp:// requires STARTTLS, smtps:// is TLS at once, smtp+plain:// is neither; "
+        "unset means that no mail is sent.",
+    )
+    smtp_from: str | None = Field(None, description="The sender of all mail, such as Market <no-reply@market.example>.")
+    operator_email: str | None = Field(None, description="Who is written to when operators have to know something.")
+    notify_console: bool = Field(
+        True, description="Whether everything that is told is also a line on the worker's log."
+    )
     worker_slots: int = Field(16, ge=1, le=200, description="Money activities, threads and connections per worker.")
     temporal_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Temporal; 0 takes a free one.")
     temporal_ui_port: int = Field(

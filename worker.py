@@ -1,7 +1,7 @@
 """The worker's composition root: settings → engine, gateway → activities → workers. No logic.
 
-Two workers share a process: one for workflows and the books, one for the gateway, so that a slow provider cannot take
-the threads that money needs.
+Workers share a process: one for workflows and the books, one each for the gateway, for exchange rates and for telling
+the news, so that a slow provider cannot take the threads that money needs.
 """
 
 import asyncio
@@ -10,23 +10,52 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
+from activities.channels.console import ConsoleChannel
+from activities.channels.email import EmailChannel, MailServer
+from activities.channels.port import Channel
 from activities.gateway import GatewayActivities
 from activities.gateways.stripe import StripeGateway
 from activities.ledger import LedgerActivities
+from activities.notifications import Courier, NotificationActivities
+from activities.rate_sources.ecb import EcbSource
+from activities.rate_sources.file import FileSource
+from activities.rate_sources.port import RateSource
+from activities.rates import RateActivities
+from activities.screening import ScreeningActivities
+from activities.screening_providers.blocklist import BlocklistProvider
+from activities.screening_providers.declared import DeclaredProvider
+from activities.screening_providers.port import ScreeningProvider
 from ledger.books import Books
 from ledger.engine import connect
+from ledger.outbox import Outbox
+from models.notifications import Contact
 from models.policies import SpendPolicy
 from settings import Settings, settings
+from starter.delivery import DeliveryUnavailableError, ensure_delivery
+from starter.schedules import SchedulesUnavailableError, ensure_schedules
 from workflows.charge import ChargeWorkflow
+from workflows.deliver import DeliverWorkflow
 from workflows.escrow import EscrowWorkflow
+from workflows.exchange_rates import ExchangeRatesWorkflow
 from workflows.payout import PayoutWorkflow
-from workflows.timeouts import GATEWAY_TASK_QUEUE, TASK_QUEUE
+from workflows.screening import ScreenPartyWorkflow
+from workflows.timeouts import (
+    DELIVERY_LANES,
+    GATEWAY_TASK_QUEUE,
+    NOTIFICATIONS_TASK_QUEUE,
+    RATES_TASK_QUEUE,
+    RATES_TIMEOUT,
+    SCREENING_LANES,
+    SCREENING_TASK_QUEUE,
+    TASK_QUEUE,
+)
 
 # The workflow sandbox loads the workflow's module again for every escrow. Where images switch bytecode off it would be
 # compiled each time, a third of what an escrow costs this process.
@@ -37,7 +66,7 @@ READY = "holdfast worker ready"
 # The default of 0 would interrupt activities at once; an orchestrator should grant a little more than this.
 GRACE = timedelta(seconds=30)
 
-WORKFLOWS = (EscrowWorkflow, PayoutWorkflow, ChargeWorkflow)
+WORKFLOWS = (EscrowWorkflow, PayoutWorkflow, ChargeWorkflow, ExchangeRatesWorkflow, ScreenPartyWorkflow)
 
 
 async def temporal_client() -> Client:
@@ -54,7 +83,7 @@ def books_worker(client: Client, books: Books, gateway_name: str, slots: int) ->
         workflows=WORKFLOWS,
         activities=[
             activities.apply,
-            activities.would_be_refused,
+            activities.amount_due,
             activities.read_escrow,
             activities.begin_charge,
             activities.settle_charge,
@@ -80,6 +109,78 @@ def gateway_worker(client: Client, activities: GatewayActivities, slots: int) ->
     )
 
 
+def rates_worker(client: Client, activities: RateActivities) -> Worker:
+    """The daily reading of exchange rates, on a task queue and a thread of its own."""
+    return Worker(
+        client,
+        task_queue=RATES_TASK_QUEUE,
+        activities=[activities.refresh],
+        activity_executor=ThreadPoolExecutor(1, thread_name_prefix="rates"),
+        max_concurrent_activities=1,
+        max_concurrent_activity_task_polls=1,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def screening_worker(client: Client, activities: ScreeningActivities) -> Worker:
+    """Asking who a party is, on its own task queue: a slow provider takes no thread from money."""
+    return Worker(
+        client,
+        task_queue=SCREENING_TASK_QUEUE,
+        activities=[activities.screen, activities.lifted],
+        activity_executor=ThreadPoolExecutor(SCREENING_LANES, thread_name_prefix="screening"),
+        max_concurrent_activities=SCREENING_LANES,
+        max_concurrent_activity_task_polls=1,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def notifications_worker(client: Client, activities: NotificationActivities) -> Worker:
+    """Telling the news, workflow and all, on its own task queue: a slow mail server takes no thread from money."""
+    return Worker(
+        client,
+        task_queue=NOTIFICATIONS_TASK_QUEUE,
+        workflows=[DeliverWorkflow],
+        activities=[activities.deliver],
+        activity_executor=ThreadPoolExecutor(DELIVERY_LANES, thread_name_prefix="notifications"),
+        max_concurrent_activities=DELIVERY_LANES,
+        max_concurrent_activity_task_polls=1,
+        max_cached_workflows=10,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def channels(config: Settings) -> list[Channel]:
+    """The channels that the settings name."""
+    named: list[Channel] = [ConsoleChannel()] if config.notify_console else []
+    if config.smtp_url:
+        if config.smtp_from is None:
+            raise SystemExit("HOLDFAST_SMTP_FROM must be set beside HOLDFAST_SMTP_URL: see .env.example")
+        try:
+            named.append(EmailChannel(MailServer.parse(config.smtp_url.get_secret_value(), config.smtp_from)))
+        except ValueError as error:
+            raise SystemExit(f"HOLDFAST_SMTP_URL, HOLDFAST_SMTP_FROM: {error}") from error
+    return named
+
+
+def rate_source(config: Settings) -> RateSource | None:
+    """The source of exchange rates that the settings name, if they name one."""
+    source = config.rates_source
+    if not source:
+        return None
+    if not source.startswith(("http://", "https://")):
+        return FileSource(Path(source))
+    try:
+        return EcbSource(source, RATES_TIMEOUT)
+    except ValueError as error:
+        raise SystemExit(f"HOLDFAST_RATES_SOURCE: {error}") from error
+
+
+def screening_provider(config: Settings) -> ScreeningProvider:
+    """Who is asked about parties: the list that the settings name, or nobody but the tenant."""
+    return BlocklistProvider(Path(config.blocklist)) if config.blocklist else DeclaredProvider()
+
+
 def gateway(config: Settings) -> StripeGateway:
     """The payment gateway that the settings name."""
     if config.stripe_api_key is None or config.stripe_webhook_secret is None:
@@ -100,16 +201,31 @@ async def serve(config: Settings) -> None:
     engine = connect(config.database_url.get_secret_value(), config.worker_slots)
     provider = gateway(config)
     books = Books(engine, SpendPolicy(reserve=config.spend_reserve))
+    rates = RateActivities(rate_source(config), engine)
+    try:
+        await ensure_schedules(client, config)
+        await ensure_delivery(client)
+    except (SchedulesUnavailableError, DeliveryUnavailableError) as error:
+        raise SystemExit(str(error)) from error
+    tellers = connect(config.database_url.get_secret_value(), DELIVERY_LANES)
+    screeners = connect(config.database_url.get_secret_value(), SCREENING_LANES)
+    operator = Contact(party=None, email=config.operator_email)
+    news = NotificationActivities(Courier(Outbox(tellers), channels(config), operator))
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     async with (
         books_worker(client, books, provider.name, config.worker_slots),
         gateway_worker(client, GatewayActivities(provider), config.worker_slots),
+        rates_worker(client, rates),
+        screening_worker(client, ScreeningActivities(screening_provider(config), screeners)),
+        notifications_worker(client, news),
     ):
         print(READY, flush=True)  # noqa: T201 - whoever started us waits for this line
         await stop.wait()
     engine.dispose()
+    tellers.dispose()
+    screeners.dispose()
 
 
 def main() -> None:

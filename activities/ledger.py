@@ -14,9 +14,9 @@ from temporalio.exceptions import ApplicationError
 
 from ledger.books import Books
 from ledger.charges import ChargeReusedError
-from models.charges import Charge, ChargeOrder, ChargeResult
+from models.charges import AmountDue, Charge, ChargeOrder, ChargeResult
 from models.commands import AnyCommand
-from models.errors import ErrorCode, Refusal
+from models.errors import ErrorCode
 from models.escrow import Escrow
 from models.outcome import Outcome
 
@@ -35,10 +35,10 @@ class LedgerActivities:
             return self._books.apply(command)
 
     @activity.defn(no_thread_cancel_exception=True)
-    def would_be_refused(self, command: AnyCommand) -> Refusal | None:
-        """Whether a funding from the gateway would be refused even if its charge succeeded. Writes nothing."""
+    def amount_due(self, command: AnyCommand) -> AmountDue:
+        """What a funding from the gateway has to charge, or why it would be refused all the same. Writes nothing."""
         with _said_briefly():
-            return self._books.would_be_refused(command)
+            return self._books.amount_due(command)
 
     @activity.defn(no_thread_cancel_exception=True)
     def read_escrow(self, escrow: str) -> Escrow | None:

@@ -29,7 +29,8 @@ _ROWS = {
     "FROM ledger_transaction WHERE escrow_id = %(escrow)s AND command_id = %(command)s",
     "entry": "SELECT e.* FROM entry e JOIN ledger_transaction t ON t.id = e.transaction_id "
     "WHERE t.escrow_id = %(escrow)s AND t.command_id = %(command)s ORDER BY e.id",
-    "audit": "SELECT * FROM audit WHERE escrow_id = %(escrow)s",
+    "audit": "SELECT id, tenant_id, escrow_id, command_id, name, actor_role, actor_party, ip, user_agent, "
+    "details, outcome, message, before_version, after_version, received_at FROM audit WHERE escrow_id = %(escrow)s",
     "event": "SELECT * FROM event WHERE escrow_id = %(escrow)s ORDER BY position",
     "command": "SELECT * FROM command WHERE escrow_id = %(escrow)s",
 }

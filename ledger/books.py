@@ -18,12 +18,13 @@ from ledger import charges
 from ledger.load import Connection, Loaded, load, read_escrow
 from ledger.write import Batch
 from models import deadlines
-from models.charges import Charge, ChargeOrder, ChargeResult, charge_of
+from models.charges import AmountDue, Charge, ChargeOrder, ChargeResult, charge_of
 from models.commands import Command, Create, Fund, ReachDeadline
 from models.decide import decide
-from models.decision import Case, Decision, Funds
+from models.decision import Case, Decision
 from models.errors import ErrorCode, Refusal
 from models.escrow import Escrow
+from models.facts import Carried
 from models.money import MAX_AMOUNT
 from models.outcome import Outcome
 from models.policies import SpendPolicy
@@ -54,8 +55,8 @@ class Books:
         """
         return self._transact(lambda connection: self._apply(connection, command, None))
 
-    def would_be_refused(self, command: Command) -> Refusal | None:
-        """Say how a funding from the gateway would be refused if its charge succeeded; None if it would be accepted.
+    def amount_due(self, command: Command) -> AmountDue:
+        """Say what a funding from the gateway has to charge, or how it would be refused if its charge succeeded.
 
         Asked before a card is charged. A command that was decided before is answered with a refusal as well: whatever
         became of it, there is nothing to charge. Writes nothing.
@@ -95,17 +96,21 @@ class Books:
                 pooled.close()
         raise AssertionError("unreachable")
 
-    def _foresee(self, connection: Connection, command: Command) -> Refusal | None:
+    def _foresee(self, connection: Connection, command: Command) -> AmountDue:
         loaded = load(connection, command, None, self._default_spend)
         if loaded.stored:
             decided = _repeated(command, loaded.stored, input_hash(command)).refusal
-            return decided or Refusal(code=ErrorCode.ALREADY_EXISTS.code, message="this command was accepted before")
+            accepted = Refusal(code=ErrorCode.ALREADY_EXISTS.code, message="this command was accepted before")
+            return AmountDue(refusal=decided or accepted)
         if loaded.escrow is None:
-            return _missing(command, loaded)
+            return AmountDue(refusal=_missing(command, loaded))
         escrow = loaded.escrow
-        charged = replace(loaded.funds, available=escrow.money(MAX_AMOUNT), charge="succeeded")
+        paid = replace(loaded.funds.buyer, wallet=MAX_AMOUNT)
+        charged = replace(loaded.funds, buyer=paid, charge="succeeded", charged=MAX_AMOUNT)
         answer = decide(escrow, command, loaded.policies, escrow.updated_at, charged)
-        return answer if isinstance(answer, Refusal) else None
+        if isinstance(answer, Refusal):
+            return AmountDue(refusal=answer)
+        return AmountDue(amount=answer.escrow.funded)
 
     def _apply(self, connection: Connection, command: Command, refusal: Refusal | None) -> Outcome:
         charge = charge_of(command) if isinstance(command, Fund) and command.source == "gateway" else None
@@ -155,33 +160,37 @@ def _decide_all(command: Command, loaded: Loaded, refusal: Refusal | None, diges
     escrow = loaded.escrow
     tenant = escrow.tenant if escrow else command.tenant  # type: ignore[attr-defined]  # only a create has no escrow
     batch = Batch(tenant, escrow, received)
+    carried: tuple[Carried, ...] = ()
     while (
         refusal is None and escrow and not isinstance(command, Create) and (deadline := deadlines.due(escrow, asked_at))
     ):
         reached = deadlines.reach(escrow, deadline, received)
-        escrow = _take_effect(batch, escrow, reached, loaded, asked_at)
-        batch.finish(reached, input_hash(reached), Outcome(escrow=escrow))
+        decision = _take_effect(batch, escrow, reached, loaded, asked_at)
+        escrow, loaded = decision.escrow, replace(loaded, funds=decision.funds)
+        carried += decision.carried_along
+        batch.finish(reached, input_hash(reached), Outcome(escrow=escrow, carried_along=decision.carried_along))
     if isinstance(command, ReachDeadline):
         # Its own deadline is among those just handled, or it was superseded, or it is early: nothing more to do.
-        return Outcome(escrow=escrow), batch
+        return Outcome(escrow=escrow, carried_along=carried), batch
     # When it was received decides which deadlines came first; what it sets off counts from now, so that nobody can
     # shorten another's time by a date in the past.
     outcome = _decide_one(batch, command, escrow, loaded, max(asked_at, recorded + ahead), refusal)
+    outcome = outcome.model_copy(update={"carried_along": carried + outcome.carried_along})
     batch.finish(command, digest, outcome)
     return outcome, batch
 
 
-def _take_effect(batch: Batch, escrow: Escrow, reached: ReachDeadline, loaded: Loaded, asked_at: datetime) -> Escrow:
+def _take_effect(batch: Batch, escrow: Escrow, reached: ReachDeadline, loaded: Loaded, asked_at: datetime) -> Decision:
     """Let one deadline act at its own moment; one that is refused is put off and waits for a person."""
     deadline = next(deadline for deadline in escrow.deadlines if deadline.id == reached.deadline)
     now = max(deadline.due_at, escrow.updated_at)
     decision = decide(escrow, reached, loaded.policies, now, loaded.funds)
     if isinstance(decision, Refusal):
         batch.refuse(reached, escrow, decision, now)
-        case = Case(escrow, reached, loaded.policies, now, Funds())
+        case = Case(escrow, reached, loaded.policies, now, loaded.funds)
         decision = deadlines.defer(case, deadline, decision, asked_at)
     batch.accept(reached, escrow, decision)
-    return decision.escrow
+    return decision
 
 
 def _decide_one(
@@ -199,7 +208,7 @@ def _decide_one(
         batch.refuse(command, escrow, decision, now)
         return Outcome(escrow=escrow, refusal=decision)
     batch.accept(command, escrow, decision)
-    return Outcome(escrow=decision.escrow)
+    return Outcome(escrow=decision.escrow, carried_along=decision.carried_along)
 
 
 def _create(command: Create, escrow: Escrow | None, loaded: Loaded, now: datetime) -> Decision | Refusal:

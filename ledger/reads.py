@@ -118,11 +118,11 @@ def statement(engine: Engine, tenant: str, owner: str) -> list[StatementLine]:
                   CASE WHEN e.direction = k.normal_side THEN e.amount ELSE -e.amount END AS amount,
                   sum(CASE WHEN e.direction = k.normal_side THEN e.amount ELSE -e.amount END)
                       OVER (PARTITION BY e.account_kind, e.currency
-                            ORDER BY t.recorded_at, t.posted_at, t.id, e.id)::bigint AS balance
+                            ORDER BY t.recorded_at, t.posted_at, t.position, t.id, e.position)::bigint AS balance
            FROM entry e JOIN ledger_transaction t ON t.id = e.transaction_id
            JOIN account_kind k ON k.kind = e.account_kind
            WHERE e.tenant_id = :tenant AND e.owner = :owner
-           ORDER BY t.recorded_at, t.posted_at, t.id, e.id""",
+           ORDER BY t.recorded_at, t.posted_at, t.position, t.id, e.position""",
         tenant=tenant,
         owner=owner,
     )
@@ -145,16 +145,8 @@ def events(engine: Engine, escrow_id: str) -> Sequence[RowMapping]:
 
 
 def audit(engine: Engine, escrow_id: str) -> Sequence[RowMapping]:
-    """An escrow's audit rows in the order in which they were decided.
-
-    Versions tell it: the times of transactions that waited for each other do not.
-    """
-    return _rows(
-        engine,
-        """SELECT * FROM audit WHERE escrow_id = :escrow
-           ORDER BY before_version, after_version, recorded_at, id""",
-        escrow=escrow_id,
-    )
+    """An escrow's audit rows in the order in which they were decided: that of their hash chain."""
+    return _rows(engine, "SELECT * FROM audit WHERE escrow_id = :escrow ORDER BY position", escrow=escrow_id)
 
 
 def trial_balance(engine: Engine, tenant: str) -> list[TrialBalanceLine]:
@@ -177,7 +169,7 @@ def movements(engine: Engine, tenant: str) -> list[Movement]:
         engine,
         """SELECT t.command_id AS command, e.account_kind AS account, e.owner, e.direction, e.amount, e.currency
            FROM entry e JOIN ledger_transaction t ON t.id = e.transaction_id
-           WHERE e.tenant_id = :tenant ORDER BY t.recorded_at, t.posted_at, t.id, e.id""",
+           WHERE e.tenant_id = :tenant ORDER BY t.recorded_at, t.posted_at, t.position, t.id, e.position""",
         tenant=tenant,
     )
     return [Movement(**row) for row in rows]
@@ -210,6 +202,32 @@ def waiting_escrows(engine: Engine, tenant: str) -> list[str]:
         tenant=tenant,
     )
     return [row["escrow_id"] for row in rows]
+
+
+def volume(engine: Engine, tenant: str, seller: str, currency: str) -> int:
+    """What a seller was released so far by a tenant in a currency, in minor units: tiers go by it."""
+    rows = _rows(
+        engine,
+        """SELECT released FROM party_volume
+           WHERE tenant_id = :tenant AND party = :seller AND currency = :currency""",
+        tenant=tenant,
+        seller=seller,
+        currency=currency,
+    )
+    return int(rows[0]["released"]) if rows else 0
+
+
+def held_payouts(engine: Engine, tenant: str, party: str) -> list[tuple[str, str]]:
+    """A party's payouts that wait for something, oldest first, each with its escrow."""
+    rows = _rows(
+        engine,
+        """SELECT p.id, p.escrow_id FROM payout p JOIN escrow e ON e.id = p.escrow_id
+           WHERE e.tenant_id = :tenant AND p.party = :party AND p.status = 'due' AND p.hold IS NOT NULL
+           ORDER BY p.id""",
+        tenant=tenant,
+        party=party,
+    )
+    return [(row["id"], row["escrow_id"]) for row in rows]
 
 
 def _rows(engine: Engine, query: str, **parameters: Any) -> Sequence[RowMapping]:

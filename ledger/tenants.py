@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
 from models.errors import ErrorCode, RefusedError
-from models.fields import Document
+from models.fields import Document, printable
+from models.parties import PartyDetails
 from models.policies import POLICY_KINDS
+from models.templates import TEMPLATES, Template
 
 _FARTHEST: Final = timedelta(days=36500)
 
@@ -25,17 +27,71 @@ def create_tenant(engine: Engine, tenant: str, name: str, reporting_currency: st
 
 
 def put_party(
-    engine: Engine, tenant: str, party: str, name: str | None = None, payout_destination: str | None = None
+    engine: Engine,
+    tenant: str,
+    party: str,
+    name: str | None = None,
+    payout_destination: str | None = None,
+    **known: Any,
 ) -> None:
-    """Add a party or change what is given of it."""
+    """Add a party or change what is given of it: ``name``, ``payout_destination``, and of ``known`` the keys
+    ``kyc_status``, ``email``, ``language`` (en, th). A destination that is given is good again if it was invalid.
+
+    Raises ``RefusedError`` (invalid_command) naming what is wrong. Payouts that wait for it are looked at within a day,
+    or when somebody asks.
+    """
+    said = {"name": name, "payout_destination": payout_destination} | known
+    given = {key: value for key, value in said.items() if value is not None}
+    try:
+        details = PartyDetails.model_validate(given)
+    except ValidationError as error:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, f"party {party}: {first_error(error)}") from error
+    values = details.model_dump(exclude_unset=True)
+    _write_party(
+        engine,
+        tenant,
+        party,
+        values | ({"invalid_destination": None, "invalid_because": None} if payout_destination else {}),
+    )
+
+
+def erase_party(engine: Engine, tenant: str, party: str) -> None:
+    """Forget who a party is: name, address and language go. Its money rows stay, and they know it by its id alone."""
+    _write_party(engine, tenant, party, {"name": None, "email": None, "language": None})
+
+
+def block_party(engine: Engine, tenant: str, party: str, because: str | None) -> None:
+    """Freeze a party's money and say why, or with None let it move again. Raises ``RefusedError`` (invalid_command)."""
+    if because is not None and not because.strip():
+        raise RefusedError(ErrorCode.INVALID_COMMAND, "say why the party is blocked: its money freezes, and people ask")
+    _write_party(engine, tenant, party, {"blocked_because": printable(because)})
+
+
+def put_template(engine: Engine, tenant: str, template: Template) -> None:
+    """Write a tenant's own milestone template, or replace the one of that name; escrows keep what they agreed on.
+
+    Raises ``RefusedError`` (already_exists) for the name of a built-in template.
+    """
+    if template.name in TEMPLATES:
+        raise RefusedError(ErrorCode.ALREADY_EXISTS, f"template {template.name!r} is built in: choose another name")
     with engine.begin() as connection:
         connection.execute(
-            text("""INSERT INTO party (tenant_id, id, name, payout_destination)
-                    VALUES (:tenant, :party, :name, :destination)
-                    ON CONFLICT (tenant_id, id) DO UPDATE SET
-                        name = coalesce(excluded.name, party.name),
-                        payout_destination = coalesce(excluded.payout_destination, party.payout_destination)"""),
-            {"tenant": tenant, "party": party, "name": name, "destination": payout_destination},
+            text("""INSERT INTO template (tenant_id, name, document) VALUES (:tenant, :name, :document)
+                    ON CONFLICT (tenant_id, name) DO UPDATE SET document = excluded.document, updated_at = now()"""),
+            {"tenant": tenant, "name": template.name, "document": template.model_dump_json()},
+        )
+
+
+def _write_party(engine: Engine, tenant: str, party: str, values: dict[str, Any]) -> None:
+    columns = {"tenant_id": tenant, "id": party} | values
+    names = ", ".join(columns)
+    marks = ", ".join(f":{name}" for name in columns)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in values)
+    kept = f"UPDATE SET {changes}" if changes else "NOTHING"
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO party ({names}) VALUES ({marks}) ON CONFLICT (tenant_id, id) DO {kept}"),  # noqa: S608 - our names
+            columns,
         )
 
 
@@ -77,9 +133,14 @@ def parse_policy(kind: str, document: dict[str, Any]) -> Document:
         known = ", ".join(sorted(POLICY_KINDS))
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"unknown policy {kind!r}: there are {known}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RefusedError(ErrorCode.INVALID_COMMAND, f"policy {kind}: {where}: {first['msg']}") from error
+        raise RefusedError(ErrorCode.INVALID_COMMAND, f"policy {kind}: {first_error(error)}") from error
+
+
+def first_error(error: ValidationError) -> str:
+    """Where a document is wrong, and what is allowed there."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 def move_clock(engine: Engine, tenant: str, to: timedelta) -> int:

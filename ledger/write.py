@@ -19,13 +19,25 @@ from models import ids
 from models.commands import Command
 from models.decision import Decision
 from models.errors import Refusal
-from models.escrow import Deadline, Dispute, Escrow, Milestone, Payout
+from models.escrow import Deadline, Escrow, Milestone
 from models.outcome import Outcome
 
 Row = dict[str, Any]
 
+_INVALID_DESTINATION: Final = """
+UPDATE party SET invalid_destination = %(at)s, invalid_because = %(why)s WHERE tenant_id = %(tenant)s AND id = %(party)s
+"""
+# Under the seller's lock, which whoever reads these rows to decide has taken before.
+_CARRIED_ALONG: Final = "UPDATE payout SET enough = true WHERE id = ANY(%(payouts)s) AND status = 'due'"
+
+# Parts of an escrow whose rows are what the snapshot says, with the escrow's id.
+_PARTS: Final = {"dispute": "disputes", "payout": "payouts", "release": "releases", "chargeback": "chargebacks"}
+
 # Their rows change while an escrow lives; everything else is written once.
-_UPSERTED: Final = frozenset({"milestone", "dispute", "deadline", "payout"})
+_UPSERTED: Final = frozenset({"milestone", "dispute", "deadline", "payout", "release", "chargeback"})
+
+# The same party takes part in many escrows; one that is known stays as it is.
+_KEPT: Final = frozenset({"party"})
 
 _COMMON: Final = frozenset({"name", "id", "escrow", "actor", "expected_version", "received_at"})
 
@@ -39,6 +51,7 @@ class Batch:
     received_at: datetime
     escrow: Escrow | None = None
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    updates: list[tuple[str, Row]] = field(default_factory=list)
 
     def add(self, table: str, *rows: Row) -> None:
         """Queue rows for a table."""
@@ -49,6 +62,7 @@ class Batch:
         after = decision.escrow
         self.escrow = after
         self._settlement(command, decision)
+        self._elsewhere(decision)
         self._transactions(command, decision)
         self._audit(command, before.version if before else 0, after.version, None)
         self.add(
@@ -91,6 +105,8 @@ class Batch:
             if self.before is not None and self.escrow is not None:
                 connection.execute(_UPDATE_ESCROW, (self.before.version, _json(_escrow_row(self.escrow))))
             insert_rows(connection, self.rows)
+            for statement, parameters in self.updates:
+                connection.execute(statement, parameters)
             connection.commit()
 
     def _snapshot(self) -> None:
@@ -100,9 +116,10 @@ class Batch:
         before, after = self.before, self.escrow
         if before is None:
             self.add("escrow", _escrow_row(after))
+            self.add("party", *({"tenant_id": self.tenant, "id": one} for one in sorted((after.buyer, after.seller))))
         self.add("milestone", *(_milestone_row(after, one) for one in _changed(before, after, "milestones")))
-        self.add("dispute", *(_dispute_row(after, one) for one in _changed(before, after, "disputes")))
-        self.add("payout", *(_payout_row(after, one) for one in _changed(before, after, "payouts")))
+        for table, part in _PARTS.items():
+            self.add(table, *(dict(one) | {"escrow_id": after.id} for one in _changed(before, after, part)))
         self.add("deadline", *(_deadline_row(after, one) for one in _changed(before, after, "deadlines")))
         agreed = {milestone.id for milestone in after.milestones}
         amended = (one for one in (before.milestones if before else ()) if one.id not in agreed)
@@ -111,11 +128,21 @@ class Batch:
         ended = (deadline for deadline in (before.deadlines if before else ()) if deadline.id not in kept)
         self.add("deadline", *(_deadline_row(after, one) | {"pending": False} for one in ended))
 
+    def _elsewhere(self, decision: Decision) -> None:
+        """Queue what a decision changes outside its escrow."""
+        if invalid := decision.invalid_destination:
+            told = {"tenant": self.tenant, "party": invalid.party, "at": invalid.destination, "why": invalid.because}
+            self.updates.append((_INVALID_DESTINATION, told))
+        if decision.carried_along:
+            payouts = [one.payout for one in decision.carried_along]
+            self.updates.append((_CARRIED_ALONG, {"payouts": payouts}))
+
     def _settlement(self, command: Command, decision: Decision) -> None:
         settlement = decision.settlement
         if settlement is None:
             return
-        division, projection = settlement.division, settlement.projection
+        division, projection, translation = settlement.division, settlement.projection, settlement.translation
+        taken = settlement.taken_back
         self.add(
             "settlement",
             {
@@ -131,9 +158,23 @@ class Batch:
                 "platform_fee": division.platform_fee.amount,
                 "seller_payout": division.seller_payout.amount,
                 "buyer_refund": division.buyer_refund.amount,
-                "fee_policy_version": settlement.fee.policy_version,
-                "fee_rule": settlement.fee.rule,
-                "fee_rate": str(settlement.fee.rate),
+                "fee_policy_version": settlement.rule.policy_version,
+                "fee_rule": settlement.rule.name,
+                "fee_rate": settlement.rule.rate,
+                "dispute_fee": settlement.dispute_fee,
+                "volume": settlement.volume,
+                "reverses": taken.reverses if taken else None,
+                "fee_returned": taken.fee_returned if taken else 0,
+                "from_payable": taken.payable if taken else 0,
+                "from_wallet": taken.wallet if taken else 0,
+                "to_receivable": taken.receivable if taken else 0,
+                "fx_rate": settlement.rate.rate,
+                "fx_quote": settlement.rate.quote,
+                "fx_as_of": settlement.rate.as_of,
+                "fx_total": translation.total.amount,
+                "fx_platform_fee": translation.platform_fee.amount,
+                "fx_seller_payout": translation.seller_payout.amount,
+                "fx_buyer_refund": translation.buyer_refund.amount,
                 "fee_steps": settlement.steps,
                 "projected_fee_returned": projection.fee_returned.amount if projection else 0,
                 "projected_payout_reduced": projection.payout_reduced.amount if projection else 0,
@@ -159,6 +200,7 @@ class Batch:
                     "settlement_id": settlement.id if settlement else None,
                     "memo": transaction.memo,
                     "posted_at": now,
+                    "position": number,
                 },
             )
             self.add("entry", *entry_rows(self.tenant, identifier, now, transaction.postings))
@@ -197,6 +239,7 @@ def entry_rows(tenant: str, transaction: str, at: datetime, postings: Iterable[A
             "currency": posting.money.currency,
             "direction": posting.direction,
             "amount": posting.money.amount,
+            "position": number,
         }
         for number, posting in enumerate(postings)
     ]
@@ -228,13 +271,13 @@ def _changed(before: Escrow | None, after: Escrow, part: str) -> list[Any]:
 
 
 def _escrow_row(escrow: Escrow) -> Row:
-    elsewhere = {"milestones", "disputes", "deadlines", "payouts", "clock_offset", "tenant"}
+    elsewhere = {"milestones", "deadlines", *_PARTS.values(), "clock_offset", "tenant"}
     return {name: value for name, value in escrow if name not in elsewhere} | {"tenant_id": escrow.tenant}
 
 
 _ESCROW_CHANGING: Final = (
-    "amount", "title", "state", "funded", "held", "disputed", "released", "refunded", "release",
-    "updated_at",
+    "amount", "title", "state", "funded", "held", "disputed", "released", "refunded", "surcharge", "contested",
+    "charged_back", "fee_policy_version", "release", "updated_at",
 )  # fmt: skip
 # The row is locked, so its version cannot differ. Should a bug get past the lock, NULL is refused and nothing commits.
 _UPDATE_ESCROW: Final = (
@@ -248,16 +291,8 @@ def _milestone_row(escrow: Escrow, milestone: Milestone) -> Row:
     return dict(milestone) | {"escrow_id": escrow.id, "withdrawn": False}
 
 
-def _dispute_row(escrow: Escrow, dispute: Dispute) -> Row:
-    return dict(dispute) | {"escrow_id": escrow.id}
-
-
 def _deadline_row(escrow: Escrow, deadline: Deadline) -> Row:
     return dict(deadline) | {"escrow_id": escrow.id, "pending": True}
-
-
-def _payout_row(escrow: Escrow, payout: Payout) -> Row:
-    return dict(payout) | {"escrow_id": escrow.id}
 
 
 def _json(rows: Row | Sequence[Row]) -> str:
@@ -275,7 +310,7 @@ def _insert(shapes: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
 
 
 def _insert_one(table: str, columns: tuple[str, ...]) -> sql.Composed:
-    update: sql.Composable = sql.SQL("")
+    update: sql.Composable = sql.SQL(" ON CONFLICT DO NOTHING" if table in _KEPT else "")
     if table in _UPSERTED:
         kept = (column for column in columns if column not in {"id", "escrow_id"})
         pairs = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in kept)

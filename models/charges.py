@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime
 
 from models.commands import Command
+from models.errors import Refusal
 from models.fields import Amount, ChargeId, Currency, Document, PartyId, PaymentMethod, TenantId
 from models.ids import derive, made_at
 
@@ -18,6 +19,13 @@ class ChargeOrder(Document):
     amount: Amount
     currency: Currency
     payment_method: PaymentMethod
+
+
+class AmountDue(Document):
+    """What a funding has to charge, in minor units with what the buyer adds for the fee; or why it may not."""
+
+    amount: Amount | None = None
+    refusal: Refusal | None = None
 
 
 class ChargeResult(Document):

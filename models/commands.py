@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field
 from models.fields import (
     Amount,
     Category,
+    ChargebackId,
     CommandId,
     Currency,
     DeadlineId,
@@ -24,12 +25,14 @@ from models.fields import (
     PartyId,
     PaymentMethod,
     PayoutId,
+    Reference,
     Share,
     SystemCommandId,
     TenantId,
     Text,
     Window,
 )
+from models.payout_terms import PayoutTerms
 
 Role = Literal["buyer", "seller", "operator", "platform", "system"]
 
@@ -75,6 +78,8 @@ class ReleaseOverride(Document):
     review_window: Window | None = None
     reminders: Annotated[tuple[Window, ...], Field(max_length=5)] | None = None
     evidence_required: bool | None = None
+    max_rejections: Annotated[int, Field(ge=1, le=20)] | None = None
+    payout: PayoutTerms | None = None
 
 
 class Create(Command):
@@ -126,6 +131,13 @@ class SubmitMilestone(Command):
     evidence: EvidenceList = ()
 
 
+class WithdrawSubmission(Command):
+    """The seller takes a mistaken submission back before it is reviewed; the clock stops."""
+
+    name: Literal["withdraw_submission"] = "withdraw_submission"
+    milestone: MilestoneId
+
+
 class ApproveMilestone(Command):
     """The buyer accepts a milestone: its money is released."""
 
@@ -142,7 +154,9 @@ class RejectMilestone(Command):
 
 
 class ReverseMilestone(Command):
-    """Return a part of an unreleased milestone to the buyer, in minor units."""
+    """Return a part of a milestone to the buyer, in minor units: out of what is held, or after its release out of what
+    the seller has or owes.
+    """
 
     name: Literal["reverse_milestone"] = "reverse_milestone"
     milestone: MilestoneId
@@ -181,6 +195,15 @@ class RaiseDispute(Command):
     milestones: Annotated[tuple[MilestoneId, ...], Field(max_length=20)] = ()
 
 
+class AddEvidence(Command):
+    """Either side, or an operator, answers in a dispute: a statement, evidence, or both."""
+
+    name: Literal["add_evidence"] = "add_evidence"
+    dispute: DisputeId
+    statement: Text | None = None
+    evidence: EvidenceList = ()
+
+
 class ReviewDispute(Command):
     """An operator takes the dispute."""
 
@@ -199,8 +222,43 @@ class ResolveDispute(Command):
     seller_share: Share | None = None
 
 
+class CloseDispute(Command):
+    """An operator closes the file of a resolved dispute."""
+
+    name: Literal["close_dispute"] = "close_dispute"
+    dispute: DisputeId
+
+
+class RequestPayout(Command):
+    """Ask for a payout that waits: under trigger ``manual`` to be sent, otherwise to be looked at again."""
+
+    name: Literal["request_payout"] = "request_payout"
+    payout: PayoutId
+
+
+class OpenChargeback(Command):
+    """The payer's bank contests a payment (``chargeback``), or a bank debit failed late (``failed_charge``).
+
+    ``reference`` is the provider's, ``amount`` in minor units of the escrow.
+    """
+
+    name: Literal["open_chargeback"] = "open_chargeback"
+    kind: Literal["chargeback", "failed_charge"] = "chargeback"
+    reference: Reference
+    amount: Amount
+    reason: Text | None = None
+
+
+class CloseChargeback(Command):
+    """The bank has decided: ``won`` restores the money, ``lost`` lets it go. Without an id it is the open one."""
+
+    name: Literal["close_chargeback"] = "close_chargeback"
+    chargeback: ChargebackId | None = None
+    outcome: Literal["won", "lost"]
+
+
 class RetryPayout(Command):
-    """Send a failed payout again, as a new generation."""
+    """Send a failed or returned payout again, as a new generation."""
 
     name: Literal["retry_payout"] = "retry_payout"
     payout: PayoutId
@@ -230,19 +288,20 @@ class SendPayout(SystemCommand):
 
 
 class RecordPayout(SystemCommand):
-    """Book what the gateway said of a payout. ``unknown`` moves no money."""
+    """Book what the gateway said of a payout. ``unknown`` moves no money; ``returned`` comes after ``paid``."""
 
     name: Literal["record_payout"] = "record_payout"
     payout: PayoutId
     generation: int
-    outcome: Literal["paid", "failed", "unknown"]
+    outcome: Literal["paid", "failed", "unknown", "returned"]
     reference: Annotated[str, Field(max_length=200)] | None = None
     reason: Annotated[str, Field(max_length=500)] | None = None
 
 
 AnyCommand = Annotated[
-    Create | Amend | Fund | StartWork | SubmitMilestone | ApproveMilestone | RejectMilestone | ReverseMilestone
-    | Complete | Cancel | Refund | RaiseDispute | ReviewDispute | ResolveDispute | RetryPayout
+    Create | Amend | Fund | StartWork | SubmitMilestone | WithdrawSubmission | ApproveMilestone | RejectMilestone
+    | ReverseMilestone | Complete | Cancel | Refund | RaiseDispute | AddEvidence | ReviewDispute | ResolveDispute
+    | CloseDispute | RequestPayout | RetryPayout | OpenChargeback | CloseChargeback
     | ReachDeadline | SendPayout | RecordPayout,
     Field(discriminator="name"),
 ]  # fmt: skip

@@ -12,11 +12,22 @@ from typing import Any, Final
 from models import commands
 from models.commands import Command
 from models.deadlines import due
-from models.decision import Case, Decision, Funds
+from models.decision import Case, Decision
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
+from models.facts import Funds
 from models.policies import Policies
-from models.rules import admission, closing, creation, disputes, funding, milestones, payouts
+from models.rules import (
+    admission,
+    chargebacks,
+    closing,
+    creation,
+    disputes,
+    funding,
+    milestones,
+    payouts,
+    reaching,
+)
 from models.states import Event
 
 # A history carries payloads of 2 MB at most, and every answer has the whole escrow.
@@ -56,6 +67,8 @@ _EITHER: Final = _who("buyer", "seller", "operator")
 _PARTIES: Final = _who("buyer", "seller", "operator", "platform")
 _OPERATOR: Final = _who("operator")
 _SYSTEM: Final = _who("system")
+_PROVIDER: Final = _who("operator", "system")
+_PAYEE: Final = _who("seller", "operator", "platform", "system")
 
 TABLE: Final = (
     Row(commands.Create, _PARTIES, None, creation.create),
@@ -63,6 +76,7 @@ TABLE: Final = (
     Row(commands.Fund, _BUYER, Event.FUND, funding.fund, funding.check_fund),
     Row(commands.StartWork, _SELLER, Event.START_WORK, funding.start_work),
     Row(commands.SubmitMilestone, _SELLER, Event.SUBMIT_MILESTONE, milestones.submit, milestones.check_submit),
+    Row(commands.WithdrawSubmission, _SELLER, None, milestones.withdraw, milestones.check_withdraw),
     Row(commands.ApproveMilestone, _BUYER, Event.APPROVE_MILESTONE, milestones.approve, milestones.check_review),
     Row(commands.RejectMilestone, _BUYER, Event.REJECT_MILESTONE, milestones.reject, milestones.check_review),
     Row(commands.ReverseMilestone, _SELLER, None, milestones.reverse, milestones.check_reverse),
@@ -70,10 +84,15 @@ TABLE: Final = (
     Row(commands.Cancel, _EITHER, Event.CANCEL, closing.cancel, admission.check_cancel),
     Row(commands.Refund, _SELLER, Event.REFUND, closing.refund, closing.check_refund),
     Row(commands.RaiseDispute, _EITHER, Event.DISPUTE, disputes.raise_dispute, disputes.check_raise),
+    Row(commands.AddEvidence, _EITHER, None, disputes.add_evidence, disputes.check_evidence),
     Row(commands.ReviewDispute, _OPERATOR, None, disputes.review, disputes.check_review),
     Row(commands.ResolveDispute, _OPERATOR, Event.RESOLVE_DISPUTE, disputes.resolve, disputes.check_resolve),
+    Row(commands.CloseDispute, _OPERATOR, None, disputes.close, disputes.check_close),
+    Row(commands.RequestPayout, _PAYEE, None, payouts.request, payouts.check_request, early=False),
     Row(commands.RetryPayout, _SELLER, None, payouts.retry, payouts.check_retry, early=False),
-    Row(commands.ReachDeadline, _SYSTEM, None, milestones.reach_deadline, milestones.check_deadline),
+    Row(commands.OpenChargeback, _PROVIDER, None, chargebacks.open_chargeback, chargebacks.check_open),
+    Row(commands.CloseChargeback, _PROVIDER, None, chargebacks.close_chargeback, chargebacks.check_close),
+    Row(commands.ReachDeadline, _SYSTEM, None, reaching.reach_deadline, reaching.check_deadline),
     Row(commands.SendPayout, _SYSTEM, None, payouts.send, payouts.check_send),
     Row(commands.RecordPayout, _SYSTEM, None, payouts.record, payouts.check_record),
 )
@@ -95,7 +114,7 @@ def decide(
         admission.refuse_version(escrow, command.expected_version)
         _refuse(escrow, command, row)
         decision = row.rule(Case(escrow, command, policies, now, funds or Funds()), command)
-        if isinstance(command, commands.SubmitMilestone | commands.RaiseDispute):
+        if isinstance(command, commands.SubmitMilestone | commands.RaiseDispute | commands.AddEvidence):
             _refuse_bulk(decision.escrow)
         return decision
     except RefusedError as error:

@@ -2,47 +2,79 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal, Self
 
-from models import ids, postings
+from models import ids
 from models.commands import Command
 from models.divisions import Division, Projection
-from models.errors import ErrorCode, RefusedError
-from models.escrow import Deadline, Escrow, Milestone, Payout
-from models.fees import Fee
-from models.money import Money
+from models.escrow import Deadline, Escrow, Milestone
+from models.exchange import Rate, Translation
+from models.facts import Carried, Funds
+from models.fee_policies import Outcome
+from models.fees import Fee, Standing, find_fee
 from models.policies import Policies
-from models.postings import AccountKind, LedgerTransaction
+from models.postings import LedgerTransaction
 from models.states import MilestoneStatus, State
 
 SettlementOutcome = Literal["release", "refund", "split", "partial_refund", "reversal"]
 
 
 @dataclass(frozen=True)
-class Funds:
-    """Facts about money outside the escrow that a rule may need, read under lock in the same transaction.
+class FeeRuleRef:
+    """Which rule of which version of the fee policy priced a settlement; ``rate`` is None where bands have several."""
 
-    ``available`` is the buyer's wallet; ``charge`` what became of the card charge of this very command.
-    """
+    policy_version: int
+    name: str
+    rate: Decimal | None
 
-    available: Money | None = None
-    charge: Literal["succeeded", "declined"] | None = None
-    charge_reason: str | None = None
-    seller_destination: str | None = None
+    @classmethod
+    def of(cls, fee: Fee) -> Self:
+        """The reference to a rule that was found."""
+        return cls(fee.policy_version, fee.name, fee.rate)
+
+
+@dataclass(frozen=True)
+class InvalidDestination:
+    """An account that money came back from: nothing is sent there again."""
+
+    party: str
+    destination: str
+    because: str
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """Where the money of a clawback came from, in minor units; ``reverses`` is the original settlement."""
+
+    reverses: str
+    fee_returned: int
+    payable: int
+    wallet: int
+    receivable: int
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """The one row that records how a money-moving transition divided its total."""
+    """The one row that records how a money-moving transition divided its total.
+
+    ``dispute_fee`` is part of the division's platform fee; ``volume`` counts as released to the seller, in minor units.
+    ``translation`` is the division at ``rate``, in the reporting currency.
+    """
 
     id: str
     outcome: SettlementOutcome
     milestones: tuple[str, ...]
     dispute: str | None
     division: Division
-    fee: Fee
+    rule: FeeRuleRef
     steps: tuple[str, ...]
+    rate: Rate
+    translation: Translation
+    dispute_fee: int = 0
+    volume: int = 0
     projection: Projection | None = None
+    taken_back: TakenBack | None = None
 
 
 @dataclass(frozen=True)
@@ -62,13 +94,16 @@ class Decision:
     settlement: Settlement | None = None
     transactions: tuple[LedgerTransaction, ...] = ()
     events: tuple[EventRecord, ...] = ()
+    funds: Funds = field(default_factory=Funds)
+    invalid_destination: InvalidDestination | None = None
+    carried_along: tuple[Carried, ...] = ()
 
 
 @dataclass
 class Case:
     """One command on one escrow: the facts a rule reads, and the decision it builds step by step.
 
-    ``escrow`` is the escrow as it will be; each step replaces it. ``now`` is the tenant's time of the command.
+    ``escrow`` and ``funds`` are as they will be; each step replaces them. ``now`` is the tenant's time of the command.
     """
 
     escrow: Escrow
@@ -79,6 +114,19 @@ class Case:
     settlement: Settlement | None = None
     transactions: list[LedgerTransaction] = field(default_factory=list)
     events: list[EventRecord] = field(default_factory=list)
+    invalid_destination: InvalidDestination | None = None
+    carried_along: tuple[Carried, ...] = ()
+
+    @property
+    def standing(self) -> Standing:
+        """What tiers are looked up by."""
+        escrow = self.escrow
+        released = sum(one.principal for one in escrow.releases)
+        return Standing(escrow.money(escrow.amount), escrow.money(released), escrow.money(self.funds.seller.volume))
+
+    def fee(self, outcome: Outcome) -> Fee:
+        """The fee rule for an outcome. Raises ``RefusedError`` (fee_policy_not_found)."""
+        return find_fee(self.policies, outcome, self.escrow.category, self.standing)
 
     def id(self, prefix: str, *parts: str) -> str:
         """The id of something this command creates; the same on every attempt."""
@@ -115,6 +163,7 @@ class Case:
     def post(self, transaction: LedgerTransaction) -> Self:
         """Add a ledger transaction."""
         self.transactions.append(transaction)
+        self.funds = self.funds.after(transaction, self.escrow.buyer, self.escrow.seller)
         return self
 
     def schedule(self, deadlines: list[Deadline]) -> Self:
@@ -127,59 +176,12 @@ class Case:
             deadlines=tuple(deadline for deadline in self.escrow.deadlines if deadline.milestone not in milestones)
         )
 
-    def settle(
-        self,
-        outcome: SettlementOutcome,
-        division: Division,
-        fee: Fee,
-        steps: tuple[str, ...],
-        *,
-        source: AccountKind = AccountKind.ESCROW_HOLD,
-        milestones: tuple[str, ...] = (),
-        dispute: str | None = None,
-        projection: Projection | None = None,
-    ) -> Self:
-        """Record the settlement, post it, move the escrow's counters and make the seller's payout due."""
-        self._refuse_missing_rate()
-        settlement = Settlement(self.id("set"), outcome, milestones, dispute, division, fee, steps, projection)
-        self.settlement = settlement
-        escrow = self.escrow
-        self.post(postings.settle(outcome, source, escrow.id, escrow.buyer, escrow.seller, division))
-        total, back = division.total.amount, division.buyer_refund.amount
-        pool = "held" if source == AccountKind.ESCROW_HOLD else "disputed"
-        self.change(
-            **{pool: getattr(escrow, pool) - total},
-            released=escrow.released + total - back,
-            refunded=escrow.refunded + back,
+    def drop_deadlines(self, *, dispute: str | None = None, payout: str | None = None) -> Self:
+        """Drop every deadline of a dispute or a payout."""
+        about = {dispute, payout} - {None}
+        return self.change(
+            deadlines=tuple(one for one in self.escrow.deadlines if not about & {one.dispute, one.payout})
         )
-        self.emit("settlement.posted", settlement=settlement.id, outcome=outcome, total=total)
-        return self._make_payout_due(settlement)
-
-    def _refuse_missing_rate(self) -> None:
-        """A settlement stores its exchange rate; until rates are kept, both currencies have to be the same."""
-        reporting = self.policies.reporting_currency
-        if reporting not in {None, self.escrow.currency}:
-            raise RefusedError(
-                ErrorCode.EXCHANGE_RATE_UNAVAILABLE,
-                f"there is no exchange rate from {self.escrow.currency} to the reporting currency {reporting}",
-                base=self.escrow.currency,
-                quote=reporting,
-            )
-
-    def _make_payout_due(self, settlement: Settlement) -> Self:
-        amount = settlement.division.seller_payout.amount
-        if not amount:
-            return self
-        payout = Payout(
-            id=self.id("pay"),
-            settlement=settlement.id,
-            milestones=settlement.milestones,
-            party=self.escrow.seller,
-            destination=self.funds.seller_destination,
-            amount=amount,
-        )
-        self.change(payouts=(*self.escrow.payouts, payout))
-        return self.emit("payout.due", payout=payout.id, amount=amount)
 
     def end_milestones(self, milestones: tuple[Milestone, ...], status: MilestoneStatus) -> Self:
         """Give milestones their final status; their deadlines go with it."""
@@ -190,4 +192,12 @@ class Case:
     def decision(self, state: State) -> Decision:
         """Close the case: the escrow takes its next state and version."""
         self.change(state=state, version=self.escrow.version + 1, updated_at=self.now)
-        return Decision(self.escrow, self.settlement, tuple(self.transactions), tuple(self.events))
+        return Decision(
+            self.escrow,
+            self.settlement,
+            tuple(self.transactions),
+            tuple(self.events),
+            self.funds,
+            self.invalid_destination,
+            self.carried_along,
+        )

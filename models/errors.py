@@ -30,6 +30,10 @@ class ErrorCode(Enum):
     FEE_POLICY_NOT_FOUND = _Kind("fee_policy_not_found", 422, True)
     EXCHANGE_RATE_UNAVAILABLE = _Kind("exchange_rate_unavailable", 422, True)
     MILESTONE_LIMIT = _Kind("milestone_limit", 422, False)
+    PAYOUT_HELD = _Kind("payout_held", 422, True)
+    CHARGEBACK_OPEN = _Kind("chargeback_open", 409, True)
+    PARTY_BLOCKED = _Kind("party_blocked", 422, True)
+    KYC_REQUIRED = _Kind("kyc_required", 422, True)
     EVIDENCE_REQUIRED = _Kind("evidence_required", 422, False)
     INTERNAL_ERROR = _Kind("internal_error", 500, False)
 

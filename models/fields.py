@@ -40,7 +40,7 @@ def _plain(text: str) -> str:
     return text
 
 
-def _decimal_string(value: Any) -> Decimal:
+def decimal_string(value: Any) -> Decimal:
     """A rate is written as a string ("0.10"): a JSON number would have passed through a float on its way here."""
     if isinstance(value, Decimal):
         return value
@@ -61,7 +61,7 @@ def _short_window(window: timedelta) -> timedelta:
 Currency = Annotated[str, AfterValidator(_known_currency)]
 Amount = Annotated[int, Field(ge=1, le=MAX_AMOUNT)]
 Balance = Annotated[int, Field(ge=0)]
-Share = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, le=1, max_digits=12, decimal_places=10)]
+Share = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=1, max_digits=12, decimal_places=10)]
 Window = Annotated[timedelta, AfterValidator(_short_window)]
 # Opaque on purpose: no e-mail address and no name fits, since ids are kept for ever in histories and books.
 PartyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
@@ -73,6 +73,7 @@ SystemCommandId = Annotated[str, StringConstraints(pattern=r"^~[\x21-\x7e]{1,254
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_plain)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_plain)]
 Metadata = Annotated[dict[Category, Line], Field(max_length=20)]
+Reference = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
 PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,100}$")]
 TenantId = Annotated[str, _is("ten")]
 EscrowId = Annotated[str, _is("esc")]
@@ -80,6 +81,7 @@ MilestoneId = Annotated[str, _is("mil")]
 DisputeId = Annotated[str, _is("dsp")]
 PayoutId = Annotated[str, _is("pay")]
 DeadlineId = Annotated[str, _is("dln")]
+ChargebackId = Annotated[str, _is("cbk")]
 ChargeId = Annotated[str, _is("chg")]
 
 

@@ -1,20 +1,25 @@
-"""The documents a tenant writes: versioned, immutable, validated when written. Source: domain.md, sections 5, 7, 9."""
+"""The documents a tenant writes: versioned, immutable, validated when written. Source: domain.md, sections 5 to 9."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from models.fee_policies import FeePolicy
 from models.fields import Balance, Document, Window
 from models.money import Money
+from models.payout_terms import PayoutTerms
+from models.templates import Template
 
 
 class ReleasePolicy(Document):
     """How a submitted milestone is released: by the system after the review window, or only by the buyer.
 
-    ``reminders`` are durations after the submission, each shorter than the window.
+    ``reminders`` are durations after the submission, each shorter than the window. After ``max_rejections`` of one
+    milestone the seller's dispute about it starts in review. A settlement is refused when the exchange rate it would
+    store is older than ``max_rate_age``.
     """
 
     mode: Literal["auto", "manual"] = "auto"
@@ -22,6 +27,9 @@ class ReleasePolicy(Document):
     reminders: Annotated[tuple[Window, ...], Field(max_length=5)] = ()
     evidence_required: bool = False
     max_milestones: Annotated[int, Field(ge=1, le=20)] = 3
+    max_rejections: Annotated[int, Field(ge=1, le=20)] = 3
+    payout: PayoutTerms = PayoutTerms()
+    max_rate_age: Window = timedelta(days=7)
 
     @model_validator(mode="after")
     def _reminders_inside_the_window(self) -> Self:
@@ -31,6 +39,13 @@ class ReleasePolicy(Document):
         return self
 
 
+class DisputePolicy(Document):
+    """How long a dispute may rest before ``default_outcome`` takes effect: anew from whatever somebody does in it."""
+
+    response_window: Window = timedelta(days=30)
+    default_outcome: Literal["buyer_favor", "seller_favor", "mediation"] = "mediation"
+
+
 class SpendPolicy(Document):
     """What a buyer's wallet must keep, in minor units per currency, and whether creating an escrow needs the money."""
 
@@ -38,19 +53,46 @@ class SpendPolicy(Document):
     wallet_gate: bool = False
 
 
+class VerifiedAbove(Document):
+    """Amounts in minor units of the escrow's currency above which a party must be verified; None is never."""
+
+    funding: Balance | None = None
+    payout: Balance | None = None
+
+
+class CompliancePolicy(Document):
+    """When a party's identity has to be verified."""
+
+    verified_above: VerifiedAbove = VerifiedAbove()
+
+
 @dataclass(frozen=True)
 class Policies:
-    """The policies in force for one tenant at one moment; ``fees`` is None until the tenant has written one."""
+    """The policies in force for one tenant at one moment; ``fees`` is None until the tenant has written one.
+
+    For an escrow whose fees were pinned at funding, ``fees`` is the version of then.
+    """
 
     fees: FeePolicy | None = None
     fees_version: int | None = None
     release: ReleasePolicy = field(default_factory=ReleasePolicy)
+    dispute: DisputePolicy = field(default_factory=DisputePolicy)
     spend: SpendPolicy = field(default_factory=SpendPolicy)
+    compliance: CompliancePolicy = field(default_factory=CompliancePolicy)
     reporting_currency: str | None = None
+    template: Template | None = None
 
     def reserve(self, currency: str) -> Money:
         """What must stay in a wallet of that currency after funding."""
         return Money(self.spend.reserve.get(currency, 0), currency)
 
 
-POLICY_KINDS: dict[str, type[Document]] = {"fees": FeePolicy, "release": ReleasePolicy, "spend": SpendPolicy}
+POLICY_KINDS: Final = MappingProxyType[str, type[Document]](
+    {
+        "fees": FeePolicy,
+        "release": ReleasePolicy,
+        "dispute": DisputePolicy,
+        "spend": SpendPolicy,
+        "compliance": CompliancePolicy,
+    }
+)

@@ -3,6 +3,7 @@
 Every recipe is balanced by construction, and PostgreSQL refuses one that is not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
@@ -74,16 +75,73 @@ def unfreeze(escrow: str, money: Money) -> LedgerTransaction:
 
 
 def settle(
-    memo: str, source: AccountKind, escrow: str, buyer: str, seller: str, division: Division
+    memo: str, source: AccountKind, escrow: str, buyer: str, seller: str, division: Division, dispute_fee: Money
 ) -> LedgerTransaction:
-    """A settlement: debit what was held or frozen; credit the seller's payable, the buyer's wallet and the fee."""
+    """A settlement: debit what was held or frozen; credit the seller's payable, the buyer's wallet and the fees.
+
+    ``dispute_fee`` is part of the division's platform fee, and revenue of its own.
+    """
     return _move(
         memo,
         division.total,
         (source, escrow),
         (AccountKind.PAYABLE, seller, division.seller_payout),
         (AccountKind.WALLET, buyer, division.buyer_refund),
-        (AccountKind.FEE_REVENUE, PLATFORM, division.platform_fee),
+        (AccountKind.FEE_REVENUE, PLATFORM, division.platform_fee - dispute_fee),
+        (AccountKind.DISPUTE_FEE_REVENUE, PLATFORM, dispute_fee),
+    )
+
+
+def owe_dispute_fee(party: str, money: Money) -> LedgerTransaction:
+    """What a share could not cover of a dispute fee: debit the party's receivable, credit dispute_fee_revenue."""
+    return _move(
+        "dispute fee owed", money, (AccountKind.RECEIVABLE, party), (AccountKind.DISPUTE_FEE_REVENUE, PLATFORM, money)
+    )
+
+
+def net(party: str, money: Money) -> LedgerTransaction:
+    """What a party owes comes out of what it is to be paid: debit payable, credit receivable."""
+    return _move("net receivable", money, (AccountKind.PAYABLE, party), (AccountKind.RECEIVABLE, party, money))
+
+
+def take_back(
+    memo: str, sources: Sequence[tuple[AccountKind, str, Money]], target: tuple[AccountKind, str]
+) -> LedgerTransaction:
+    """A clawback: debit each source for its part, credit the target (the buyer's wallet, the gateway's cash) for all.
+
+    45000 of the seller's payable and 5000 of fee_revenue make the buyer's 50000.
+    """
+    whole = Money(sum(money.amount for _, _, money in sources), sources[0][2].currency)
+    debits = (Posting(kind, owner, "debit", money) for kind, owner, money in sources if money.amount)
+    return LedgerTransaction(memo, (*debits, Posting(*target, "credit", whole)))
+
+
+def return_surcharge(buyer: str, escrow: str, money: Money) -> LedgerTransaction:
+    """There is nothing left to take a fee for: debit escrow_hold, credit the buyer's wallet."""
+    return _move("surcharge returned", money, (AccountKind.ESCROW_HOLD, escrow), (AccountKind.WALLET, buyer, money))
+
+
+def contest(escrow: str, held: Money, disputed: Money) -> LedgerTransaction:
+    """The payer's bank contests it: debit escrow_hold and disputed_funds, credit chargeback_hold."""
+    sources = [(AccountKind.ESCROW_HOLD, escrow, held), (AccountKind.DISPUTED_FUNDS, escrow, disputed)]
+    return take_back("contest", sources, (AccountKind.CHARGEBACK_HOLD, escrow))
+
+
+def restore(escrow: str, held: Money, disputed: Money) -> LedgerTransaction:
+    """A chargeback was won: debit chargeback_hold, credit escrow_hold and disputed_funds."""
+    return _move(
+        "restore",
+        held + disputed,
+        (AccountKind.CHARGEBACK_HOLD, escrow),
+        (AccountKind.ESCROW_HOLD, escrow, held),
+        (AccountKind.DISPUTED_FUNDS, escrow, disputed),
+    )
+
+
+def charge_back(gateway: str, escrow: str, money: Money) -> LedgerTransaction:
+    """A chargeback was lost: debit chargeback_hold, credit gateway_cash. The bank has taken it."""
+    return _move(
+        "charge back", money, (AccountKind.CHARGEBACK_HOLD, escrow), (AccountKind.GATEWAY_CASH, gateway, money)
     )
 
 
@@ -97,6 +155,11 @@ def payout_paid(gateway: str, payout: str, money: Money) -> LedgerTransaction:
     return _move(
         "payout paid", money, (AccountKind.PAYOUT_IN_TRANSIT, payout), (AccountKind.GATEWAY_CASH, gateway, money)
     )
+
+
+def payout_returned(gateway: str, seller: str, money: Money) -> LedgerTransaction:
+    """The seller's bank sent it back: debit gateway_cash, credit payable."""
+    return _move("payout returned", money, (AccountKind.GATEWAY_CASH, gateway), (AccountKind.PAYABLE, seller, money))
 
 
 def payout_failed(seller: str, payout: str, money: Money) -> LedgerTransaction:

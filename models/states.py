@@ -60,7 +60,10 @@ class DisputeStatus(StrEnum):
 
 
 class PayoutStatus(StrEnum):
-    """Where a payout stands. ``unknown``: the gateway has not told yet, and the money waits in transit."""
+    """Where a payout stands. ``unknown``: the gateway has not told yet, and the money waits in transit.
+
+    ``returned``: it was paid and came back; ``cancelled``: nothing was left to send, all of it was owed or taken back.
+    """
 
     DUE = "due"
     IN_TRANSIT = "in_transit"
@@ -68,6 +71,15 @@ class PayoutStatus(StrEnum):
     PAID = "paid"
     FAILED = "failed"
     RETURNED = "returned"
+    CANCELLED = "cancelled"
+
+
+class ChargebackStatus(StrEnum):
+    """Where a contested charge stands with the payer's bank."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
 
 
 # Resolving leads back to where the dispute came from; the row names the usual case, ``models.rules.disputes`` the rest.

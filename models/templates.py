@@ -1,53 +1,79 @@
 """Milestone templates: percentages of the amount and days from the event. Source: domain.md, section 9."""
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final, Self
+
+from pydantic import BeforeValidator, Field, model_validator
 
 from models.commands import MilestoneDraft
+from models.fields import Category, Document, Line, decimal_string
 from models.money import Money
 
+Percent = Annotated[Decimal, BeforeValidator(decimal_string), Field(gt=0, le=100, max_digits=12, decimal_places=9)]
 
-@dataclass(frozen=True)
-class TemplateMilestone:
+
+class TemplateMilestone(Document):
     """One milestone of a template; ``days`` counts from the event, negative before it."""
 
-    title: str
-    title_th: str
-    percent: Decimal
-    days: int
+    title: Line
+    title_th: Line | None = None
+    percent: Percent
+    days: Annotated[int, Field(ge=-3660, le=3660)] = 0
 
 
-def _row(title: str, title_th: str, percent: int, days: int) -> TemplateMilestone:
-    return TemplateMilestone(title, title_th, Decimal(percent), days)
+class Template(Document):
+    """How a kind of deal is usually divided. The percentages of its milestones sum to 100."""
+
+    name: Category
+    milestones: Annotated[tuple[TemplateMilestone, ...], Field(min_length=1, max_length=20)]
+
+    @model_validator(mode="after")
+    def _all_of_it(self) -> Self:
+        whole = sum((row.percent for row in self.milestones), Decimal(0))
+        if whole != 100:
+            raise ValueError(f"the percentages of template {self.name!r} sum to {whole}, not to 100")
+        return self
+
+
+def _built_in(name: str, *rows: tuple[str, str, int, int]) -> Template:
+    return Template(
+        name=name,
+        milestones=tuple(
+            TemplateMilestone(title=title, title_th=title_th, percent=Decimal(percent), days=days)
+            for title, title_th, percent, days in rows
+        ),
+    )
 
 
 TEMPLATES: Final = MappingProxyType(
     {
-        "wedding": (
-            _row("Initial deposit", "มัดจำเริ่มต้น", 30, 0),
-            _row("Second instalment", "งวดที่ 2", 40, -30),
-            _row("Final instalment", "งวดสุดท้าย", 30, 1),
-        ),
-        "party": (_row("Deposit", "มัดจำ", 50, 0), _row("Full payment", "ชำระเต็มจำนวน", 50, 1)),
-        "merit": (_row("Deposit", "มัดจำ", 40, 0), _row("Final instalment", "งวดสุดท้าย", 60, 1)),
+        template.name: template
+        for template in (
+            _built_in(
+                "wedding",
+                ("Initial deposit", "มัดจำเริ่มต้น", 30, 0),
+                ("Second instalment", "งวดที่ 2", 40, -30),
+                ("Final instalment", "งวดสุดท้าย", 30, 1),
+            ),
+            _built_in("party", ("Deposit", "มัดจำ", 50, 0), ("Full payment", "ชำระเต็มจำนวน", 50, 1)),
+            _built_in("merit", ("Deposit", "มัดจำ", 40, 0), ("Final instalment", "งวดสุดท้าย", 60, 1)),
+        )
     }
 )
 
 
-def from_template(name: str, total: Money, event: date) -> tuple[MilestoneDraft, ...]:
+def from_template(template: Template, total: Money, event: date) -> tuple[MilestoneDraft, ...]:
     """Divide an amount by a template.
 
     A wedding of 100,000 THB on 2026-06-15 is 30,000 due 2026-06-15, 40,000 due 2026-05-16, 30,000 due 2026-06-16.
-    Raises ``KeyError`` for an unknown template.
+    Raises ``ValueError`` where a part would be nothing, ``OverflowError`` for a date beyond the calendar.
     """
-    rows = TEMPLATES[name]
-    amounts = total.divide([row.percent for row in rows])
+    amounts = total.divide([row.percent for row in template.milestones])
     return tuple(
         MilestoneDraft(
             title=row.title, description=row.title_th, amount=part.amount, due=event + timedelta(days=row.days)
         )
-        for row, part in zip(rows, amounts, strict=True)
+        for row, part in zip(template.milestones, amounts, strict=True)
     )

@@ -15,6 +15,7 @@ from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
     WorkflowFailureError,
+    WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -26,15 +27,17 @@ from ledger import reads, tenants
 from ledger.books import Books, input_hash
 from models import deadlines, ids
 from models.charges import Charge, ChargeOrder
-from models.commands import Command, Create
+from models.commands import Actor, Command, Create, RequestPayout
 from models.decide import refuse_early
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
 from models.money import Money
+from models.screening import ScreeningResult, ScreenParty, screening_workflow
 from workflows import visibility
 from workflows.charge import ChargeWorkflow
 from workflows.escrow import EscrowWorkflow
 from workflows.inputs import ClockAdvance, EscrowInput
+from workflows.screening import ScreenPartyWorkflow
 from workflows.timeouts import TASK_QUEUE
 
 T = TypeVar("T")
@@ -108,6 +111,37 @@ class Sender:
         for escrow in waiting:
             await self.patiently(f"{what} {escrow}", lambda escrow=escrow: self._follow_clock(escrow, offset))  # type: ignore[misc]
 
+    async def request_payouts(self, tenant: str, party: str, actor: Actor, request: str) -> list[Escrow]:
+        """Ask for all of a party's payouts that are held; answers their escrows. ``request`` is unique to this asking.
+
+        What still has to wait keeps its reason. Raises ``OutcomeUnknownError`` as ``send`` does.
+        """
+        held = await asyncio.to_thread(reads.held_payouts, self._engine, tenant, party)
+        answers = []
+        for payout, escrow in held:
+            command = RequestPayout(id=f"{request}:{payout}", escrow=escrow, actor=actor, payout=payout)
+            try:
+                answers.append(await self.send(command))
+            except RefusedError as error:
+                if error.refusal.kind is not ErrorCode.PAYOUT_HELD:
+                    raise
+        return answers
+
+    async def screen_party(self, tenant: str, party: str) -> ScreeningResult:
+        """Have a party screened as it is now; payouts that compliance need not hold any more have then been asked for.
+
+        Raises ``RefusedError``: not_found without such a tenant, internal_error where the provider needs mending; and
+        ``OutcomeUnknownError`` when there is no answer in time: asking goes on, and nothing changes meanwhile.
+        """
+        what = f"screen {party}"
+        asked = await self.patiently(what, lambda: self._ask_to_screen(ScreenParty(tenant=tenant, party=party)))
+        try:
+            return await self.patiently(what, asked.result)
+        except WorkflowFailureError as error:
+            if refusal := _refusal_in(error):
+                raise RefusedError.of(refusal) from error
+            raise
+
     async def patiently(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Attempt until there is an answer. Every attempt carries the same ids, so repeating one is harmless."""
         give_up = asyncio.get_running_loop().time() + self._patience.total_seconds()
@@ -155,8 +189,20 @@ class Sender:
                 raise RefusedError.of(refusal) from error
             raise
 
+    async def _ask_to_screen(self, of: ScreenParty) -> WorkflowHandle[ScreenPartyWorkflow, ScreeningResult]:
+        return await self._client.start_workflow(
+            ScreenPartyWorkflow.run,
+            of,
+            id=screening_workflow(of),
+            task_queue=TASK_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal="ask",
+            static_summary=f"screening of {of.party}",
+        )
+
     async def _follow_clock(self, escrow: str, offset: int) -> None:
-        handle = self._client.get_workflow_handle_for(EscrowWorkflow.run, ids.escrow_workflow(escrow))
+        handle = self._client.get_workflow_handle(ids.escrow_workflow(escrow))
         advance = ClockAdvance(clock_offset=offset)
         try:
             await handle.execute_update(EscrowWorkflow.advance_clock, advance, id=f"clock:{offset}")
@@ -173,19 +219,28 @@ class Sender:
 
     async def _update(self, command: Command) -> Escrow:
         if isinstance(command, Create):
-            start = _start(command)
-            asyncio.ensure_future(start.workflow_handle()).add_done_callback(_seen)
-            created: Escrow = await self._client.execute_update_with_start_workflow(
-                command.name,
-                command,
-                start_workflow_operation=start,
-                id=_update_id(command),
-                result_type=Escrow,
-            )
-            return created
+            return await self._start_with(command, _start(command))
         handle = self._client.get_workflow_handle(ids.escrow_workflow(command.escrow))
         escrow: Escrow = await handle.execute_update(command.name, command, id=_update_id(command), result_type=Escrow)
         return escrow
+
+    async def _start_with(self, command: Command, start: WithStartWorkflowOperation[EscrowWorkflow, str]) -> Escrow:
+        asyncio.ensure_future(start.workflow_handle()).add_done_callback(_seen)
+        escrow: Escrow = await self._client.execute_update_with_start_workflow(
+            command.name, command, start_workflow_operation=start, id=_update_id(command), result_type=Escrow
+        )
+        return escrow
+
+    async def _reopened(self, command: Command, escrow: Escrow) -> Escrow:
+        """The rules may take it, but nothing runs: the escrow was over (clawbacks, chargebacks and returned payouts come
+        after the end), or its workflow was lost. The workflow starts again from the books, with this command.
+        """
+        try:
+            return await self._start_with(command, _reopening(escrow))
+        except WorkflowUpdateFailedError as error:
+            if _lost(error):
+                raise
+            return await self._refused(command, error)
 
     async def _refused(self, command: Command, error: WorkflowUpdateFailedError) -> Escrow:
         """Raise the refusal that the workflow gave, unless the books know that the command was accepted before."""
@@ -214,11 +269,25 @@ class Sender:
                 raise RefusedError(ErrorCode.NOT_FOUND, f"there is no escrow {command.escrow}")
             refusal = _already_there(command) or refuse_early(escrow, command, _tenant_now(escrow))
             if refusal is None:
-                raise OutcomeUnknownError(f"{command.escrow} has no running workflow: it has to be rebuilt first")
+                return await self._reopened(command, escrow)
             raise RefusedError.of(await self._recorded(command, refusal))
         if stored.refusal or stored.escrow is None:
             raise RefusedError.of(stored.refusal or Refusal(code=ErrorCode.NOT_FOUND.code, message="no escrow"))
         return stored.escrow
+
+
+def _reopening(escrow: Escrow) -> WithStartWorkflowOperation[EscrowWorkflow, str]:
+    return WithStartWorkflowOperation(
+        EscrowWorkflow.run,
+        EscrowInput(escrow=escrow.id, clock_offset=escrow.clock_offset),
+        id=ids.escrow_workflow(escrow.id),
+        task_queue=TASK_QUEUE,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=visibility.at_start(escrow),
+        static_summary=visibility.summary(escrow),
+        static_details=visibility.details(escrow),
+    )
 
 
 def _start(command: Create) -> WithStartWorkflowOperation[EscrowWorkflow, str]:

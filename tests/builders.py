@@ -5,7 +5,7 @@ The usual deal is the specification's: EUR 5,000 between alice and bob in three 
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final, Self, TypeVar
@@ -13,12 +13,14 @@ from typing import Any, Final, Self, TypeVar
 from models import commands, ids
 from models.commands import Actor, Command, Create, MilestoneDraft, SystemCommand
 from models.decide import decide
-from models.decision import Decision, Funds
+from models.decision import Decision
 from models.errors import Refusal
 from models.escrow import Deadline, Escrow
+from models.exchange import Rate
+from models.facts import Funds, Party
 from models.fee_policies import FeePolicy, FeeRule
 from models.money import Money
-from models.policies import Policies, ReleasePolicy, SpendPolicy
+from models.policies import Policies, ReleasePolicy
 from models.postings import AccountKind, LedgerTransaction
 from models.rules import creation
 from models.states import State
@@ -40,6 +42,7 @@ _USUAL: Final[dict[type[Command], tuple[Actor, dict[str, Any]]]] = {
     commands.Fund: (BUYER, {}),
     commands.StartWork: (SELLER, {}),
     commands.SubmitMilestone: (SELLER, {"milestone": 1}),
+    commands.WithdrawSubmission: (SELLER, {"milestone": 1}),
     commands.ApproveMilestone: (BUYER, {"milestone": 1}),
     commands.RejectMilestone: (BUYER, {"milestone": 1, "reason": "the logo is missing"}),
     commands.ReverseMilestone: (SELLER, {"milestone": 1, "reason": "less work than agreed"}),
@@ -47,9 +50,14 @@ _USUAL: Final[dict[type[Command], tuple[Actor, dict[str, Any]]]] = {
     commands.Cancel: (SELLER, {}),
     commands.Refund: (SELLER, {}),
     commands.RaiseDispute: (BUYER, {"reason": "not as agreed", "description": "It does not open."}),
+    commands.AddEvidence: (SELLER, {"statement": "It opens here."}),
     commands.ReviewDispute: (OPERATOR, {}),
     commands.ResolveDispute: (OPERATOR, {"details": "Both sides were heard."}),
+    commands.CloseDispute: (OPERATOR, {}),
+    commands.RequestPayout: (SELLER, {}),
     commands.RetryPayout: (SELLER, {}),
+    commands.OpenChargeback: (OPERATOR, {"reference": "du_1"}),
+    commands.CloseChargeback: (OPERATOR, {}),
     commands.ReachDeadline: (SYSTEM, {}),
     commands.SendPayout: (SYSTEM, {}),
     commands.RecordPayout: (SYSTEM, {}),
@@ -86,17 +94,26 @@ def policies(
     split: str | None = "0.10",
     reversal: str | None = "0",
     version: int = 1,
+    payer: str = "seller",
+    dispute_fee: dict[str, Any] | None = None,
     release: ReleasePolicy | None = None,
-    spend: SpendPolicy | None = None,
+    **others: Any,
 ) -> Policies:
-    """Policies with one fee rule per outcome for every category; a rate of None leaves that outcome without a rule."""
+    """Policies with one fee rule per outcome for every category; a rate of None leaves that outcome without a rule.
+
+    ``payer`` bears the fees of release and split. ``others`` are further fields of ``Policies``.
+    """
     rates = {"release": rate, "refund": refund, "split": split, "reversal": reversal}
-    rules = [FeeRule.model_validate({"outcome": name, "rate": value}) for name, value in rates.items() if value]
+    payers = {"release": payer, "split": payer if rate else "seller"}
+    rules = [
+        {"outcome": name, "rate": value, "payer": payers.get(name, "seller")} for name, value in rates.items() if value
+    ]
+    fees = {"rules": tuple(FeeRule.model_validate(rule) for rule in rules), "dispute_fee": dispute_fee}
     return Policies(
-        fees=FeePolicy(rules=tuple(rules)),
+        fees=FeePolicy.model_validate(fees),
         fees_version=version,
         release=release or ReleasePolicy(),
-        spend=spend or SpendPolicy(),
+        **others,
     )
 
 
@@ -112,7 +129,7 @@ def a_create(
     return Create(actor=by, amount=amount, **(usual | fields))
 
 
-def order(kind: type[C], escrow: Escrow, *, by: Actor | None = None, **fields: Any) -> C:
+def order(kind: type[C], escrow: Escrow, /, *, by: Actor | None = None, **fields: Any) -> C:
     """A command on an escrow by whoever usually sends it, with a fresh command id.
 
     Milestones are named by position (``milestone=1``); a dispute, payout or deadline that is not named is the open
@@ -126,8 +143,8 @@ def order(kind: type[C], escrow: Escrow, *, by: Actor | None = None, **fields: A
         fields["milestones"] = tuple(
             escrow.milestones[one - 1].id if isinstance(one, int) else one for one in fields["milestones"]
         )
-    if "dispute" in kind.model_fields and escrow.open_dispute:
-        fields.setdefault("dispute", escrow.open_dispute.id)
+    if "dispute" in kind.model_fields and escrow.disputes:
+        fields.setdefault("dispute", (escrow.open_dispute or escrow.disputes[-1]).id)
     if "payout" in kind.model_fields and escrow.payouts:
         fields.setdefault("payout", escrow.payouts[-1].id)
         if "generation" in kind.model_fields:
@@ -142,7 +159,8 @@ def order(kind: type[C], escrow: Escrow, *, by: Actor | None = None, **fields: A
 class Deal:
     """One escrow under fixed policies and a clock that only the test moves; its books are the sums of the postings.
 
-    ``wallet`` is what the buyer had before the deal, in minor units.
+    ``wallet`` is what the buyer had before the deal, in minor units; ``buyer`` and ``seller`` say what else is known
+    of them from before.
     """
 
     escrow: Escrow
@@ -150,6 +168,9 @@ class Deal:
     now: datetime = NOW
     wallet: int = 10**10
     destination: str | None = "acct_bob"
+    buyer: Party = field(default_factory=Party)
+    seller: Party = field(default_factory=Party)
+    rate: Rate | None = None
     decisions: list[Decision] = field(default_factory=list)
     books: Counter[tuple[AccountKind, str]] = field(default_factory=Counter)
 
@@ -172,8 +193,19 @@ class Deal:
     @property
     def funds(self) -> Funds:
         """What is known of money outside the escrow."""
-        available = self.wallet + self.balance(AccountKind.WALLET, self.escrow.buyer)
-        return Funds(available=self.escrow.money(available), seller_destination=self.destination)
+        escrow, seller = self.escrow, self.seller
+        return Funds(
+            buyer=replace(self.buyer, wallet=self.wallet + self.balance(AccountKind.WALLET, escrow.buyer)),
+            seller=replace(
+                seller,
+                destination=self.destination,
+                wallet=seller.wallet + self.balance(AccountKind.WALLET, escrow.seller),
+                payable=seller.payable + self.balance(AccountKind.PAYABLE, escrow.seller),
+                receivable=seller.receivable + self.balance(AccountKind.RECEIVABLE, escrow.seller),
+                volume=seller.volume + sum(one.settlement.volume for one in self.decisions if one.settlement),
+            ),
+            rate=self.rate,
+        )
 
     def respond(self, command: Command, funds: Funds | None = None) -> Decision | Refusal:
         """Decide on a command; an accepted one changes the deal and its books."""
@@ -191,11 +223,11 @@ class Deal:
         assert isinstance(answer, Decision), f"{command.name} was refused: {answer.message}"
         return answer
 
-    def do(self, kind: type[Command], *, by: Actor | None = None, **fields: Any) -> Decision:
+    def do(self, kind: type[Command], /, *, by: Actor | None = None, **fields: Any) -> Decision:
         """Send a usual command that has to be accepted: ``deal.do(ApproveMilestone, milestone=2)``."""
         return self.play(order(kind, self.escrow, by=by, **fields))
 
-    def refused(self, kind: type[Command], *, by: Actor | None = None, **fields: Any) -> Refusal:
+    def refused(self, kind: type[Command], /, *, by: Actor | None = None, **fields: Any) -> Refusal:
         """Send a usual command that has to be refused, changing nothing."""
         before = self.escrow.model_dump_json()
         answer = self.respond(order(kind, self.escrow, by=by, **fields))

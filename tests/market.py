@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 
 from ledger import reads, tenants
+from ledger.audit import verify
 from ledger.books import Books
 from models.charges import Charge, ChargeOrder, ChargeResult
 from models.commands import Command, ResolveDispute, ReviewDispute
@@ -34,11 +35,20 @@ SELECT 'escrow ' || e.id || ' holds ' || e.held || ' and disputes ' || e.dispute
 FROM escrow e
 LEFT JOIN account h ON (h.tenant_id, h.kind, h.owner, h.currency) = (e.tenant_id, 'escrow_hold', e.id, e.currency)
 LEFT JOIN account d ON (d.tenant_id, d.kind, d.owner, d.currency) = (e.tenant_id, 'disputed_funds', e.id, e.currency)
-WHERE e.tenant_id = :tenant AND (e.held <> coalesce(h.balance, 0) OR e.disputed <> coalesce(d.balance, 0))
+LEFT JOIN account c ON (c.tenant_id, c.kind, c.owner, c.currency) = (e.tenant_id, 'chargeback_hold', e.id, e.currency)
+WHERE e.tenant_id = :tenant AND (e.held, e.disputed, e.contested)
+    <> (coalesce(h.balance, 0), coalesce(d.balance, 0), coalesce(c.balance, 0))
 UNION ALL
 SELECT 'the settlements of ' || e.id || ' do not add up to what left it' FROM escrow e
-WHERE e.tenant_id = :tenant
-    AND e.released + e.refunded <> (SELECT coalesce(sum(total), 0) FROM settlement s WHERE s.escrow_id = e.id)
+WHERE e.tenant_id = :tenant AND NOT EXISTS (SELECT FROM chargeback c WHERE c.escrow_id = e.id)
+    AND (e.released, e.refunded) <> (SELECT
+        coalesce(sum(CASE WHEN reverses IS NULL THEN total - buyer_refund ELSE -total END), 0)::bigint,
+        coalesce(sum(buyer_refund), 0)::bigint FROM settlement s WHERE s.escrow_id = e.id)
+UNION ALL
+SELECT 'more is payable to ' || a.owner || ' than its payouts will send' FROM account a
+WHERE a.tenant_id = :tenant AND a.kind = 'payable' AND a.balance > (SELECT coalesce(sum(p.amount), 0) FROM payout p
+    JOIN escrow e ON e.id = p.escrow_id AND (e.tenant_id, e.currency) = (a.tenant_id, a.currency)
+    WHERE p.party = a.owner AND p.status IN ('due', 'failed', 'returned'))
 UNION ALL
 SELECT 'debits and credits differ in ' || currency FROM entry WHERE tenant_id = :tenant
 GROUP BY currency HAVING sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END) <> 0
@@ -167,9 +177,10 @@ class Market:
             return connection.execute(text(query), {"tenant": self.tenant, **parameters}).scalar()
 
     def audit(self) -> None:
-        """Check that every stored balance is the sum of its entries, and every escrow agrees with its accounts."""
+        """Check that balances are the sums of their entries, escrows agree with their accounts, the audit is whole."""
         with self.engine.connect() as connection:
             assert connection.execute(text(_BROKEN), {"tenant": self.tenant}).scalars().all() == []
+        assert verify(self.engine, self.tenant).findings == []
 
 
 def now() -> datetime:

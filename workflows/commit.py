@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.ledger import LedgerActivities
-    from models.charges import Charge, ChargeOrder, ChargeResult
+    from models.charges import AmountDue, Charge, ChargeOrder, ChargeResult
     from models.commands import AnyCommand, Command
     from models.errors import Refusal
     from models.escrow import Escrow
@@ -25,9 +25,9 @@ async def commit(command: Command) -> Outcome:
     return await _ask(LedgerActivities.apply, cast("AnyCommand", command), summary)
 
 
-async def would_be_refused(command: Command) -> Refusal | None:
-    """Ask the books whether a funding from the gateway would be refused, or is decided already; writes nothing."""
-    return await _ask(LedgerActivities.would_be_refused, cast("AnyCommand", command), f"may {command.actor} fund it?")
+async def amount_due(command: Command) -> AmountDue:
+    """Ask the books what a funding from the gateway has to charge, or why it may not; writes nothing."""
+    return await _ask(LedgerActivities.amount_due, cast("AnyCommand", command), f"what does {command.actor} owe?")
 
 
 async def read(escrow: str) -> Escrow | None:

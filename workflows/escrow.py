@@ -17,20 +17,18 @@ from temporalio.workflow import ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from models import deadlines, ids
     from models.charges import ChargeOrder, charge_of
-    from models.commands import Command, Create, Fund
+    from models.commands import SYSTEM, Command, Create, Fund, RequestPayout
     from models.decide import PLATFORM_COMMANDS, Row, refuse_early
     from models.errors import ErrorCode, Refusal
     from models.escrow import Deadline, Escrow, Payout
     from models.outcome import Outcome
-    from models.states import PayoutStatus
     from workflows.charge import ChargeWorkflow
-    from workflows.commit import commit, read, refused, would_be_refused
+    from workflows.commit import amount_due, commit, read, refused
     from workflows.inputs import ClockAdvance, EscrowInput, PayoutInput
     from workflows.payout import PayoutWorkflow
     from workflows.timeouts import FOLLOW_AT_LEAST_EVERY, FOLLOW_EVERY, WAIT_FOR_CREATE
     from workflows.visibility import NEEDS_ATTENTION, changed_attributes, current_details, payout_summary, timer_summary
 
-_ON_ITS_WAY = frozenset({PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN})
 _COMMANDS = {row.name: row.command for row in PLATFORM_COMMANDS}
 
 
@@ -71,6 +69,7 @@ class EscrowWorkflow:
         self._one_at_a_time = asyncio.Lock()
         self._one_charge_at_a_time = asyncio.Lock()
         self._followed: dict[str, asyncio.Task[None]] = {}
+        self._waking: set[asyncio.Task[None]] = set()
 
     @workflow.run
     async def run(self, start: EscrowInput) -> str:  # noqa: ARG002 - ``__init__`` has read it
@@ -110,7 +109,7 @@ class EscrowWorkflow:
                 self._adopt(escrow)
 
     def _over(self) -> bool:
-        return self._escrow is not None and self._escrow.finished and not self._followed
+        return self._escrow is not None and self._escrow.finished and not self._followed and not self._waking
 
     async def _wait(self) -> None:
         """Sleep until something changes or the next deadline comes: one timer, set anew only when it changes."""
@@ -152,13 +151,14 @@ class EscrowWorkflow:
     def _must_continue(self) -> bool:
         """The server suggests a fresh history, and nothing of this run would be lost with the old one."""
         suggested = workflow.info().is_continue_as_new_suggested()
-        return suggested and not self._followed and workflow.all_handlers_finished()
+        return suggested and not self._followed and not self._waking and workflow.all_handlers_finished()
 
     async def _reach(self, deadline: Deadline) -> None:
         """Tell the books that a deadline has come; whether it still means anything is theirs to say."""
         async with self._one_at_a_time:
             outcome = await commit(deadlines.reach(self._known(), deadline, workflow.now()))
             self._adopt_from(outcome)
+        self._wake(outcome)
 
     def _continue(self) -> NoReturn:
         """Start a fresh history, carrying the escrow's id and the clock; the next run reads the rest."""
@@ -189,8 +189,8 @@ class EscrowWorkflow:
             async with self._one_charge_at_a_time:
                 await self._find()  # a command can come before the first step
                 # The snapshot may be old and the id used: the books say whether the card may be charged for this.
-                if self._escrow and await would_be_refused(command) is None:
-                    await self._charge(command)
+                if self._escrow and (amount := (await amount_due(command)).amount):
+                    await self._charge(command, amount)
                 return await self._commit(command)
         return await self._commit(command)
 
@@ -198,7 +198,8 @@ class EscrowWorkflow:
         async with self._one_at_a_time:
             outcome = await commit(command)
             self._adopt_from(outcome)
-            return outcome
+        self._wake(outcome)
+        return outcome
 
     def _early(self, command: Command) -> Refusal | None:
         if command.escrow != self._id:
@@ -286,7 +287,7 @@ class EscrowWorkflow:
 
     def _follow_once(self, payout: Payout) -> None:
         identifier = ids.payout_workflow(payout.id, payout.generation)
-        if payout.status in _ON_ITS_WAY and identifier not in self._followed:
+        if payout.going and identifier not in self._followed:
             self._followed[identifier] = asyncio.create_task(self._follow(identifier, payout))
 
     async def _follow(self, identifier: str, payout: Payout) -> None:
@@ -316,19 +317,35 @@ class EscrowWorkflow:
                 wait = min(wait * 2, FOLLOW_AT_LEAST_EVERY)
                 escrow = await read(self._id) or self._known()
                 now = escrow.payout(payout.id)
-                if now is None or now.generation != payout.generation or now.status not in _ON_ITS_WAY:
+                if now is None or now.generation != payout.generation or not now.going:
                     break
         del self._followed[identifier]
         self._adopt(escrow)
 
-    async def _charge(self, command: Fund) -> None:
-        """Charge the buyer's payment method for the whole amount; the money arrives in the buyer's wallet."""
+    def _wake(self, outcome: Outcome) -> None:
+        """Tell other escrows of the same seller that the minimum is reached and their payouts may go.
+
+        Should this get lost, their own deadlines look again within a day.
+        """
+        for carried in outcome.carried_along:
+            command = RequestPayout(
+                id=f"carried:{carried.payout}:{self._known().version}",
+                escrow=carried.escrow,
+                actor=SYSTEM,
+                payout=carried.payout,
+            )
+            task = asyncio.create_task(_signal(command))
+            self._waking.add(task)
+            task.add_done_callback(self._waking.discard)
+
+    async def _charge(self, command: Fund, amount: int) -> None:
+        """Charge the buyer's payment method for what is due; the money arrives in the buyer's wallet."""
         escrow = self._known()
         order = ChargeOrder(
             id=charge_of(command),
             tenant=escrow.tenant,
             party=escrow.buyer,
-            amount=escrow.amount,
+            amount=amount,
             currency=escrow.currency,
             payment_method=command.payment_method or "",
         )
@@ -340,13 +357,22 @@ class EscrowWorkflow:
                     id=ids.charge_workflow(order.id),
                     parent_close_policy=ParentClosePolicy.ABANDON,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                    static_summary=f"{escrow.money(escrow.amount)} from {escrow.buyer}",
+                    static_summary=f"{escrow.money(amount)} from {escrow.buyer}",
                 )
                 return
             except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:
                 if _definite(error):
                     return  # without a confirmed charge the books refuse the funding
                 await workflow.sleep(FOLLOW_EVERY)
+
+
+async def _signal(command: RequestPayout) -> None:
+    """Send a command to another escrow's workflow. One that is not there has no payout to wait with."""
+    other = workflow.get_external_workflow_handle(ids.escrow_workflow(command.escrow))
+    try:
+        await other.signal(command.name, command)
+    except FailureError as error:
+        workflow.logger.warning("%s was not told of its payout: %s", command.escrow, error)
 
 
 def _decoded(name: str, argument: RawValue) -> Command | None:

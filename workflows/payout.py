@@ -30,7 +30,10 @@ class PayoutWorkflow:
     async def run(self, start: PayoutInput) -> Escrow:
         """Send one generation of a payout and book what became of it; answers the escrow as it then is."""
         key = ids.payout_key(start.payout, start.generation)
-        booked = _accepted(await commit(_send(start, key)))
+        outcome = await commit(_send(start, key))
+        if outcome.escrow and not _of(outcome.escrow, start).going:
+            return outcome.escrow  # all of it was taken back, or it was held, perhaps only just now
+        booked = _accepted(outcome)
         payout = _of(booked, start)
         if payout.status != PayoutStatus.IN_TRANSIT:
             return booked

@@ -11,6 +11,9 @@ from temporalio.common import RetryPolicy
 
 TASK_QUEUE: Final = "holdfast"
 GATEWAY_TASK_QUEUE: Final = "holdfast-gateway"
+NOTIFICATIONS_TASK_QUEUE: Final = "holdfast-notifications"
+RATES_TASK_QUEUE: Final = "holdfast-rates"
+SCREENING_TASK_QUEUE: Final = "holdfast-screening"
 
 BOOKS_START_TO_CLOSE: Final = timedelta(seconds=30)
 GATEWAY_START_TO_CLOSE: Final = timedelta(seconds=30)  # also how long a worker's death in a call goes unnoticed
@@ -36,3 +39,26 @@ RESEND_LAST: Final = timedelta(hours=1)
 WAIT_FOR_CREATE: Final = timedelta(minutes=1)
 FOLLOW_EVERY: Final = timedelta(minutes=5)
 FOLLOW_AT_LEAST_EVERY: Final = timedelta(hours=6)
+
+# A refresh of exchange rates is one small HTTP request; its source may be away for hours, and the next day brings
+# another refresh, which a run that still tries would keep from starting.
+RATES_TIMEOUT: Final = timedelta(seconds=15)
+RATES_START_TO_CLOSE: Final = timedelta(minutes=1)
+RATES_KEEP_TRYING: Final = timedelta(hours=20)
+RATES_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=15))
+RATES_CATCH_UP: Final = timedelta(hours=20)  # for how long a refresh that Temporal was away for is made up
+
+# A provider may be away for days; until it answers nothing changes about the party, so asking goes on. Between attempts
+# the party is read anew.
+SCREENING_LANES: Final = 4  # activities side by side; a worker has as many threads and connections for them
+SCREENING_START_TO_CLOSE: Final = timedelta(minutes=1)
+SCREENING_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
+SCREENING_BOOKS_RETRY: Final = BOOKS_UNTIL_BACK
+
+# Telling the news: each activity drains the outbox for about a minute and reports after every event, of which one
+# takes at most half a minute and a slow mail. PostgreSQL being away is waited for by the retries.
+DELIVERY_LANES: Final = 2  # activities side by side; a worker has as many threads and connections for them
+DELIVERY_ROUNDS: Final = 300
+DELIVERY_START_TO_CLOSE: Final = timedelta(minutes=5)
+DELIVERY_HEARTBEAT: Final = timedelta(seconds=45)
+DELIVERY_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))

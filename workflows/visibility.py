@@ -42,15 +42,15 @@ _WAITS_FOR: Final = {
 }
 
 
-def at_start(command: Create) -> TypedSearchAttributes:
-    """The attributes an escrow's workflow starts with; those given at the start cost no event."""
+def at_start(agreed: Create | Escrow) -> TypedSearchAttributes:
+    """The attributes an escrow's workflow starts with, also when it starts anew; given then they cost no event."""
     return TypedSearchAttributes(
         [
-            SearchAttributePair(TENANT, command.tenant),
-            SearchAttributePair(STATE, State.CREATED.value),
-            SearchAttributePair(BUYER, command.buyer),
-            SearchAttributePair(SELLER, command.seller),
-            SearchAttributePair(CURRENCY, command.currency),
+            SearchAttributePair(TENANT, agreed.tenant),
+            SearchAttributePair(STATE, (State.CREATED if isinstance(agreed, Create) else agreed.state).value),
+            SearchAttributePair(BUYER, agreed.buyer),
+            SearchAttributePair(SELLER, agreed.seller),
+            SearchAttributePair(CURRENCY, agreed.currency),
             SearchAttributePair(NEEDS_ATTENTION, value=False),
         ]
     )
@@ -73,18 +73,18 @@ def changed_attributes(known: TypedSearchAttributes, escrow: Escrow) -> list[Sea
     ]
 
 
-def summary(command: Create) -> str:
+def summary(agreed: Create | Escrow) -> str:
     """One line beside the workflow's id, fixed at its start."""
-    return f"{Money(command.amount, command.currency)} from {command.buyer} to {command.seller}"
+    return f"{Money(agreed.amount, agreed.currency)} from {agreed.buyer} to {agreed.seller}"
 
 
-def details(command: Create) -> str:
+def details(agreed: Create | Escrow) -> str:
     """The agreement, as Markdown, fixed at the workflow's start."""
-    amount = Money(command.amount, command.currency)
-    rows = [f"| {_escaped(one.title)} | {Money(one.amount, command.currency)} |" for one in command.milestones]
+    amount = Money(agreed.amount, agreed.currency)
+    rows = [f"| {_escaped(one.title)} | {Money(one.amount, agreed.currency)} |" for one in agreed.milestones]
     table = ["", "| milestone | amount |", "|---|---|", *rows] if rows else []
     return "\n".join(
-        [f"**{amount}** from `{command.buyer}` to `{command.seller}`, category `{command.category}`", *table]
+        [f"**{amount}** from `{agreed.buyer}` to `{agreed.seller}`, category `{agreed.category}`", *table]
     )
 
 
@@ -96,11 +96,15 @@ def current_details(escrow: Escrow) -> str:
         "",
         f"- version {escrow.version}, " + ", ".join(f"{name} {escrow.money(amount)}" for name, amount in money.items()),
         *(f"- milestone {m.position}: {m.status}, {escrow.money(m.remaining)}" for m in escrow.milestones),
-        *(f"- payout of {escrow.money(p.amount)}: {p.status}" for p in escrow.payouts),
+        *(f"- payout of {escrow.money(p.amount)}: {p.status}{_held(p)}" for p in escrow.payouts),
     ]
     if escrow.attention:
         lines.append(f"- **needs attention**: {_escaped(escrow.attention)}")
     return "\n".join(lines)
+
+
+def _held(payout: Payout) -> str:
+    return f", held: {_escaped(payout.reason or payout.hold)}" if payout.hold else ""
 
 
 def _escaped(text: str) -> str:
@@ -110,7 +114,11 @@ def _escaped(text: str) -> str:
 
 def waits_for(escrow: Escrow) -> str:
     """Who has to act next, and by when if there is a deadline."""
+    if chargeback := escrow.open_chargeback:
+        return f"the payer's bank to decide on {chargeback.kind} {_escaped(chargeback.reference)}"
     if escrow.terminal:
+        if held := next((one for one in escrow.payouts if one.hold), None):
+            return f"a payout that is held: {_escaped(held.reason or held.hold or '')}"
         return "its payouts to arrive" if not escrow.finished else "nothing, it is over"
     dispute = escrow.open_dispute
     if dispute:
@@ -118,7 +126,8 @@ def waits_for(escrow: Escrow) -> str:
         return f"an operator to {step} dispute {dispute.id}"
     if escrow.state == State.MILESTONE_PENDING:
         number = next(one.position for one in escrow.milestones if one.status == MilestoneStatus.SUBMITTED)
-        until = f", until {escrow.next_deadline.due_at:%Y-%m-%d %H:%M} UTC" if escrow.next_deadline else ""
+        due = [one.due_at for one in escrow.deadlines if one.kind == "auto_approve"]
+        until = f", until {min(due):%Y-%m-%d %H:%M} UTC" if due else ""
         return f"the buyer to review milestone {number}{until}"
     if escrow.state in {State.IN_PROGRESS, State.MILESTONE_APPROVED} and not _can_submit(escrow):
         return "the buyer to complete, or the seller to cancel: no milestone is left"
@@ -131,9 +140,9 @@ def _can_submit(escrow: Escrow) -> bool:
 
 def timer_summary(escrow: Escrow, deadline: Deadline) -> str:
     """What will happen when the timer fires."""
-    milestone = escrow.milestone(deadline.milestone)
-    number = milestone.position if milestone else "?"
-    return f"{deadline.kind} milestone {number} at {deadline.due_at:%Y-%m-%d %H:%M} UTC"
+    milestone = escrow.milestone(deadline.milestone or "")
+    about = f"milestone {milestone.position}" if milestone else deadline.dispute or deadline.payout
+    return f"{deadline.kind} {about} at {deadline.due_at:%Y-%m-%d %H:%M} UTC"
 
 
 def payout_summary(escrow: Escrow, payout: Payout) -> str:

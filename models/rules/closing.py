@@ -5,25 +5,22 @@ from models.commands import Cancel, Complete, Refund
 from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
 from models.escrow import Escrow
-from models.fees import find_fee
 from models.rules.admission import open_milestones
+from models.settling import refuse_frozen, settle
 from models.states import MilestoneStatus, State
 
 
 def complete(case: Case, command: Complete) -> Decision:  # noqa: ARG001 - every rule has the same signature
     """The buyer releases all that is still held, whatever was submitted: one settlement over the whole rest."""
     escrow = case.escrow
-    total = escrow.money(escrow.held)
+    total, fee = escrow.money(escrow.principal), case.fee("release")
     milestones = open_milestones(escrow)
-    fee = find_fee(case.policies, "release", escrow.category)
     case.end_milestones(milestones, MilestoneStatus.APPROVED)
-    case.settle(
-        "release",
-        divisions.release(total, fee),
-        fee,
-        fee.steps(total),
-        milestones=tuple(milestone.id for milestone in milestones),
-    )
+    division = divisions.release(total, fee, escrow.money(escrow.surcharge))
+    settle(
+        case, "release", division, fee, total,
+        milestones=tuple(milestone.id for milestone in milestones), steps=fee.steps(total),
+    )  # fmt: skip
     return case.emit("escrow.completed").decision(State.COMPLETED)
 
 
@@ -32,7 +29,7 @@ def cancel(case: Case, command: Cancel) -> Decision:
 
     Of 500000 with 150000 and 200000 approved, 150000 returns. Before funding nothing moves at all.
     """
-    _return_the_rest(case, MilestoneStatus.CANCELLED)
+    return_the_rest(case, MilestoneStatus.CANCELLED)
     return case.emit("escrow.cancelled", reason=command.reason).decision(State.CANCELLED)
 
 
@@ -49,22 +46,22 @@ def check_refund(escrow: Escrow, command: Refund) -> None:
 
 def refund(case: Case, command: Refund) -> Decision:
     """Return everything before work starts."""
-    _return_the_rest(case, MilestoneStatus.REFUNDED)
+    return_the_rest(case, MilestoneStatus.REFUNDED)
     return case.emit("escrow.refunded", reason=command.reason).decision(State.REFUNDED)
 
 
-def _return_the_rest(case: Case, status: MilestoneStatus) -> None:
+def return_the_rest(case: Case, status: MilestoneStatus) -> None:
+    """Give back all that is held, what the buyer added for the fee included, less the refund fee."""
     escrow = case.escrow
     milestones = open_milestones(escrow)
     case.end_milestones(milestones, status)
+    if escrow.funded:
+        refuse_frozen(case)
     if not escrow.held:
         return
-    total = escrow.money(escrow.held)
-    fee = find_fee(case.policies, "refund", escrow.category)
-    case.settle(
-        "refund",
-        divisions.refund(total, fee),
-        fee,
-        fee.steps(total),
-        milestones=tuple(milestone.id for milestone in milestones),
-    )
+    total, fee = escrow.money(escrow.principal), case.fee("refund")
+    division = divisions.refund(total, fee, escrow.money(escrow.surcharge))
+    settle(
+        case, "refund", division, fee, total,
+        milestones=tuple(milestone.id for milestone in milestones), steps=fee.steps(total),
+    )  # fmt: skip

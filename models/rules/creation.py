@@ -10,7 +10,7 @@ from models.escrow import Escrow, Milestone
 from models.money import Money
 from models.policies import ReleasePolicy
 from models.states import State
-from models.templates import TEMPLATES, from_template
+from models.templates import TEMPLATES, Template, from_template
 
 BEFORE_CREATION = 0
 
@@ -42,7 +42,7 @@ def create(case: Case, command: Create) -> Decision:
         raise RefusedError(ErrorCode.ALREADY_EXISTS, f"escrow {command.escrow} exists already")
     if command.buyer == command.seller:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "buyer and seller must be two different parties")
-    drafts = _drafts(command)
+    drafts = _drafts(case, command)
     case.change(release=_override(case.policies.release, command.release))
     case.change(milestones=_milestones(case, command.amount, drafts))
     _wallet_gate(case, command.amount)
@@ -64,22 +64,33 @@ def amend(case: Case, command: Amend) -> Decision:
     return case.emit("escrow.amended", amount=amount).decision(State.CREATED)
 
 
-def _drafts(command: Create) -> tuple[MilestoneDraft, ...]:
+def _drafts(case: Case, command: Create) -> tuple[MilestoneDraft, ...]:
     if command.template is None:
         return command.milestones
     if command.milestones:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "give milestones or a template, not both")
-    if command.template not in TEMPLATES:
-        known = ", ".join(sorted(TEMPLATES))
-        raise RefusedError(ErrorCode.INVALID_COMMAND, f"unknown template {command.template!r}: there are {known}")
+    template = _template(case, command.template)
     if command.event_date is None:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "a template needs event_date, such as 2026-06-15")
     try:
-        return from_template(command.template, Money(command.amount, command.currency), command.event_date)
+        return from_template(template, Money(command.amount, command.currency), command.event_date)
     except (ValueError, OverflowError) as error:  # a part of nothing, a date beyond the calendar
         raise RefusedError(
             ErrorCode.INVALID_COMMAND, f"template {command.template!r} does not fit the amount and event_date"
         ) from error
+
+
+def _template(case: Case, name: str) -> Template:
+    """A built-in template, or one of the tenant's own."""
+    own = case.policies.template
+    if own and own.name == name:
+        return own
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    known = ", ".join(sorted(TEMPLATES))
+    raise RefusedError(
+        ErrorCode.INVALID_COMMAND, f"unknown template {name!r}: there are {known}, and those you have written yourself"
+    )
 
 
 def _milestones(case: Case, amount: int, drafts: tuple[MilestoneDraft, ...]) -> tuple[Milestone, ...]:
@@ -131,7 +142,7 @@ def _wallet_gate(case: Case, amount: int) -> None:
 
 def refuse_short_wallet(case: Case, amount: Money, reserve: Money) -> None:
     """Raise payment_required unless ``available >= amount + reserve``; ``required`` is that sum."""
-    available = case.funds.available or Money(0, amount.currency)
+    available = case.funds.available(amount.currency)
     required = amount + reserve
     if available.amount >= required.amount:
         return
@@ -142,5 +153,10 @@ def refuse_short_wallet(case: Case, amount: Money, reserve: Money) -> None:
         available=available.amount,
         reserve=reserve.amount,
         currency=amount.currency,
-        top_up_url=f"/v1/wallets/{case.escrow.buyer}/topups",
+        top_up_url=top_up_url(case),
     )
+
+
+def top_up_url(case: Case) -> str:
+    """Where the buyer's wallet is topped up."""
+    return f"/v1/wallets/{case.escrow.buyer}/topups"

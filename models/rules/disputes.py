@@ -1,22 +1,28 @@
-"""Disputes: the freeze, the review, and the five ways out. Source: domain.md, section 8."""
+"""Disputes: the freeze, both sides' word, the review, and the ways out. Source: domain.md, section 8."""
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Final
 
 from models import divisions, postings
-from models.commands import Command, RaiseDispute, ResolveDispute, ReviewDispute
+from models.commands import AddEvidence, CloseDispute, Command, RaiseDispute, ResolveDispute, ReviewDispute
 from models.decision import Case, Decision, SettlementOutcome
+from models.dispute_fees import DisputeCharge, assess, with_dispute_fee
 from models.divisions import Division
 from models.errors import ErrorCode, RefusedError
-from models.escrow import OPEN_MILESTONE, Dispute, Escrow, Milestone
-from models.fees import Fee, find_fee
+from models.escrow import OPEN_MILESTONE, Answer, Deadline, Dispute, Escrow, Milestone
+from models.fees import Fee
 from models.money import Money
 from models.postings import AccountKind
 from models.rules.admission import open_milestones, refuse_resolver, refuse_transition
 from models.rules.milestones import named, next_state
+from models.settling import refuse_contested, settle
 from models.states import DisputeStatus, Event, MilestoneStatus, State
 
 # What each resolution asks for beside the details.
 _ARGUMENT: Final = {"partial_refund": "refund_amount", "split": "seller_share"}
+_OPEN: Final = frozenset({DisputeStatus.OPEN, DisputeStatus.UNDER_REVIEW})
+_BY_DEFAULT: Final = "nobody acted before the response window ended"
 
 
 def check_raise(escrow: Escrow, command: RaiseDispute) -> None:
@@ -32,11 +38,14 @@ def check_raise(escrow: Escrow, command: RaiseDispute) -> None:
 def raise_dispute(case: Case, command: RaiseDispute) -> Decision:
     """Freeze the covered money in the same transaction: M2 of 200000 moves from escrow_hold to disputed_funds.
 
-    Without milestones all that is held is covered, also what no milestone claims.
+    Without milestones all that is held is covered, also what no milestone claims. What the buyer added for the fee is
+    frozen in proportion. A seller whose work was sent back too often gets a review at once.
     """
+    refuse_contested(case)
     escrow = case.escrow
     covered = tuple(named(escrow, one) for one in command.milestones) or open_milestones(escrow)
-    amount = sum(milestone.remaining for milestone in covered) if command.milestones else escrow.held
+    amount = sum(milestone.remaining for milestone in covered) if command.milestones else escrow.principal
+    surcharge = escrow.surcharge * amount // escrow.principal if escrow.principal else 0
     dispute = Dispute(
         id=case.id("dsp"),
         raised_by=command.actor.role if command.actor.role in {"buyer", "seller"} else "operator",
@@ -45,31 +54,76 @@ def raise_dispute(case: Case, command: RaiseDispute) -> Decision:
         evidence=command.evidence,
         milestones=tuple(milestone.id for milestone in covered),
         amount=amount,
+        surcharge=surcharge,
+        status=DisputeStatus.UNDER_REVIEW if _starts_in_review(escrow, command, covered) else DisputeStatus.OPEN,
         came_from=escrow.state,
     )
+    frozen = amount + surcharge
     case.end_milestones(covered, MilestoneStatus.DISPUTED)
-    case.post(postings.freeze(escrow.id, escrow.money(amount)))
-    case.change(disputes=(*escrow.disputes, dispute), held=escrow.held - amount, disputed=escrow.disputed + amount)
+    case.post(postings.freeze(escrow.id, escrow.money(frozen)))
+    case.change(
+        disputes=(*escrow.disputes, dispute),
+        held=escrow.held - frozen,
+        surcharge=escrow.surcharge - surcharge,
+        disputed=escrow.disputed + frozen,
+    )
     case.emit("dispute.opened", dispute=dispute.id, amount=amount, milestones=list(dispute.milestones))
+    restart_clock(case, dispute.id)
     return case.decision(State.DISPUTED)
+
+
+def _starts_in_review(escrow: Escrow, command: RaiseDispute, covered: tuple[Milestone, ...]) -> bool:
+    """The buyer rejects for ever: after the policy's number of rounds the seller's dispute needs no one to take it."""
+    limit = escrow.release.max_rejections
+    return command.actor.role == "seller" and any(milestone.rejections >= limit for milestone in covered)
+
+
+def restart_clock(case: Case, dispute: str) -> None:
+    """Whatever somebody does in a dispute gives everybody the whole window again; while a bank decides, none runs."""
+    case.drop_deadlines(dispute=dispute)
+    if case.escrow.open_chargeback:
+        return
+    window: timedelta = case.policies.dispute.response_window
+    identifier = case.id("dln", dispute)
+    case.schedule(
+        [Deadline(id=identifier, kind="default_dispute", dispute=dispute, generation=0, due_at=case.now + window)]
+    )
+
+
+def check_evidence(escrow: Escrow, command: AddEvidence) -> None:
+    """A dispute takes evidence until it is resolved; an answer says something."""
+    _refuse_status(escrow, command, command.dispute, _OPEN)
+    if command.statement is None and not command.evidence:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, "nothing was added: give a statement, evidence, or both")
+
+
+def add_evidence(case: Case, command: AddEvidence) -> Decision:
+    """Add one side's word to the file; the response window begins anew."""
+    dispute = _named(case.escrow, command.dispute)
+    by = command.actor.role if command.actor.role in {"buyer", "seller"} else "operator"
+    answer = Answer(by=by, at=case.now, statement=command.statement, evidence=command.evidence)
+    change(case, dispute.id, answers=(*dispute.answers, answer))
+    restart_clock(case, dispute.id)
+    return case.emit("dispute.evidence_added", dispute=dispute.id, by=by).decision(case.escrow.state)
 
 
 def check_review(escrow: Escrow, command: ReviewDispute) -> None:
     """Only an open dispute can be taken, and not by one of its parties."""
     refuse_resolver(escrow, command.actor)
-    _refuse_status(escrow, command, command.dispute, DisputeStatus.OPEN)
+    _refuse_status(escrow, command, command.dispute, frozenset({DisputeStatus.OPEN}))
 
 
 def review(case: Case, command: ReviewDispute) -> Decision:
     """An operator takes the dispute; no money moves."""
-    _change(case, command.dispute, status=DisputeStatus.UNDER_REVIEW)
+    change(case, command.dispute, status=DisputeStatus.UNDER_REVIEW)
+    restart_clock(case, command.dispute)
     return case.emit("dispute.under_review", dispute=command.dispute).decision(case.escrow.state)
 
 
 def check_resolve(escrow: Escrow, command: ResolveDispute) -> None:
     """Resolving requires a review, a judge who is no party, and exactly the argument the resolution needs."""
     refuse_resolver(escrow, command.actor)
-    dispute = _refuse_status(escrow, command, command.dispute, DisputeStatus.UNDER_REVIEW)
+    dispute = _refuse_status(escrow, command, command.dispute, frozenset({DisputeStatus.UNDER_REVIEW}))
     for resolution, argument in _ARGUMENT.items():
         given = getattr(command, argument) is not None
         if given != (command.resolution == resolution):
@@ -86,47 +140,89 @@ def check_resolve(escrow: Escrow, command: ResolveDispute) -> None:
 
 def resolve(case: Case, command: ResolveDispute) -> Decision:
     """Unfreeze by the resolution: split of 200000 at 10 % and 0.7 is 20000 / 126000 / 54000."""
-    dispute = next(dispute for dispute in case.escrow.disputes if dispute.id == command.dispute)
+    dispute = _named(case.escrow, command.dispute)
+    verdict = {"resolution": command.resolution, "details": command.details, "resolved_by": str(command.actor)}
+    return _end(case, dispute, verdict, command.refund_amount, command.seller_share)
+
+
+def default(case: Case, identifier: str) -> Decision:
+    """Nobody has acted for the whole window: the policy's outcome takes effect, so that no dispute lasts for ever."""
+    outcome = case.policies.dispute.default_outcome
+    case.emit("dispute.defaulted", dispute=identifier, resolution=outcome)
+    verdict = {"resolution": outcome, "details": _BY_DEFAULT, "resolved_by": str(case.command.actor)}
+    return _end(case, _named(case.escrow, identifier), verdict, None, None)
+
+
+def _end(
+    case: Case, dispute: Dispute, verdict: dict[str, str], refund_amount: int | None, seller_share: Decimal | None
+) -> Decision:
+    refuse_contested(case)
+    resolution = verdict["resolution"]
     covered = tuple(named(case.escrow, identifier) for identifier in dispute.milestones)
-    _change(
-        case,
-        dispute.id,
-        status=DisputeStatus.RESOLVED,
-        resolution=command.resolution,
-        details=command.details,
-        resolved_by=str(command.actor),
-    )
-    case.emit("dispute.resolved", dispute=dispute.id, resolution=command.resolution)
-    if command.resolution == "mediation":
+    change(case, dispute.id, status=DisputeStatus.RESOLVED, **verdict)
+    case.drop_deadlines(dispute=dispute.id)
+    case.emit("dispute.resolved", dispute=dispute.id, resolution=resolution)
+    if resolution == "mediation":
         return _back_to_work(case, dispute, covered)
-    total = case.escrow.money(dispute.amount)
-    outcome, division, fee, base = _divide(case, command, total)
-    to_seller = outcome != "refund" and command.seller_share != 0
+    outcome, division, fee, base = _divide(case, dispute, resolution, refund_amount, seller_share)
+    to_seller = outcome != "refund" and seller_share != 0
     case.end_milestones(covered, MilestoneStatus.APPROVED if to_seller else MilestoneStatus.REFUNDED)
-    case.settle(
-        outcome, division, fee, fee.steps(base),
+    division, charge, steps = _with_dispute_fee(case, division)
+    settle(
+        case, outcome, division, fee, case.escrow.money(dispute.amount),
         source=AccountKind.DISPUTED_FUNDS, milestones=dispute.milestones, dispute=dispute.id,
+        dispute_charge=charge, steps=(*fee.steps(base), *steps),
     )  # fmt: skip
-    return case.decision(_state_after(case, dispute, command.resolution))
+    return case.decision(_state_after(case, dispute, resolution))
 
 
-def _divide(case: Case, command: ResolveDispute, total: Money) -> tuple[SettlementOutcome, Division, Fee, Money]:
+def check_close(escrow: Escrow, command: CloseDispute) -> None:
+    """Only what is resolved can be closed, and not by one of its parties."""
+    refuse_resolver(escrow, command.actor)
+    _refuse_status(escrow, command, command.dispute, frozenset({DisputeStatus.RESOLVED}))
+
+
+def close(case: Case, command: CloseDispute) -> Decision:
+    """Close the file; no money moves."""
+    change(case, command.dispute, status=DisputeStatus.CLOSED)
+    return case.emit("dispute.closed", dispute=command.dispute).decision(case.escrow.state)
+
+
+def _divide(
+    case: Case, dispute: Dispute, resolution: str, refund_amount: int | None, seller_share: Decimal | None
+) -> tuple[SettlementOutcome, Division, Fee, Money]:
     """The division a resolution asks for, its fee, and the amount the fee is taken on.
 
-    A partial refund releases what it does not return, so it pays the release fee on that part.
+    A partial refund releases what it does not return, so it pays the release fee on that part. What the buyer added for
+    the fee and the resolution does not use goes back to the buyer.
     """
-    policies, category = case.policies, case.escrow.category
-    if command.resolution == "buyer_favor":
-        fee = find_fee(policies, "refund", category)
-        return "refund", divisions.refund(total, fee), fee, total
-    if command.resolution == "split" and command.seller_share is not None:
-        fee = find_fee(policies, "split", category)
-        return "split", divisions.split(total, fee, command.seller_share), fee, total
-    fee = find_fee(policies, "release", category)
-    if command.refund_amount is not None:
-        returned = Money(command.refund_amount, total.currency)
-        return "partial_refund", divisions.partial_refund(total, fee, returned), fee, total - returned
-    return "release", divisions.release(total, fee), fee, total
+    total, added = case.escrow.money(dispute.amount), case.escrow.money(dispute.surcharge)
+    if resolution == "buyer_favor":
+        fee = case.fee("refund")
+        return "refund", divisions.refund(total, fee, added), fee, total
+    if seller_share is not None:
+        fee = case.fee("split")
+        return "split", divisions.split(total, fee, seller_share, added), fee, total
+    fee = case.fee("release")
+    if refund_amount is not None:
+        returned = Money(refund_amount, total.currency)
+        return "partial_refund", divisions.partial_refund(total, fee, returned, added), fee, total - returned
+    return "release", divisions.release(total, fee, added), fee, total
+
+
+def _with_dispute_fee(case: Case, division: Division) -> tuple[Division, DisputeCharge | None, tuple[str, ...]]:
+    """Take the policy's dispute fee from the share of the side that pays it."""
+    fee = case.policies.fees.dispute_fee if case.policies.fees else None
+    if fee is None:
+        return division, None, ()
+    charge = assess(fee, division)
+    taken = f"{charge.seller_taken.amount} from the seller, {charge.buyer_taken.amount} from the buyer"
+    owed = f"{charge.seller_owed.amount} and {charge.buyer_owed.amount} are owed"
+    return (
+        with_dispute_fee(division, charge),
+        charge,
+        (f"dispute fee {fee.amount}, payer {fee.payer}: {taken}, {owed}",),
+    )
 
 
 def _back_to_work(case: Case, dispute: Dispute, covered: tuple[Milestone, ...]) -> Decision:
@@ -136,8 +232,13 @@ def _back_to_work(case: Case, dispute: Dispute, covered: tuple[Milestone, ...]) 
         submitted_before = milestone.generation > 0
         status = MilestoneStatus.REJECTED if submitted_before else MilestoneStatus.PENDING
         case.change_milestone(milestone.id, status=status)
-    case.post(postings.unfreeze(escrow.id, escrow.money(dispute.amount)))
-    case.change(held=escrow.held + dispute.amount, disputed=escrow.disputed - dispute.amount)
+    frozen = dispute.amount + dispute.surcharge
+    case.post(postings.unfreeze(escrow.id, escrow.money(frozen)))
+    case.change(
+        held=escrow.held + frozen,
+        surcharge=escrow.surcharge + dispute.surcharge,
+        disputed=escrow.disputed - frozen,
+    )
     return case.decision(_state_after(case, dispute, "mediation"))
 
 
@@ -155,7 +256,8 @@ def _state_after(case: Case, dispute: Dispute, resolution: str) -> State:
     return state
 
 
-def _change(case: Case, identifier: str, **fields: object) -> None:
+def change(case: Case, identifier: str, **fields: object) -> None:
+    """Replace fields of one dispute."""
     case.change(
         disputes=tuple(
             dispute.model_copy(update=fields) if dispute.id == identifier else dispute
@@ -164,7 +266,7 @@ def _change(case: Case, identifier: str, **fields: object) -> None:
     )
 
 
-def _refuse_status(escrow: Escrow, command: Command, identifier: str, legal: DisputeStatus) -> Dispute:
+def _named(escrow: Escrow, identifier: str) -> Dispute:
     dispute = next((dispute for dispute in escrow.disputes if dispute.id == identifier), None)
     if dispute is None:
         raise RefusedError(
@@ -172,18 +274,26 @@ def _refuse_status(escrow: Escrow, command: Command, identifier: str, legal: Dis
             f"this escrow has no dispute {identifier}",
             disputes=[dispute.id for dispute in escrow.disputes],
         )
-    if dispute.status != legal:
+    return dispute
+
+
+def _refuse_status(escrow: Escrow, command: Command, identifier: str, legal: frozenset[DisputeStatus]) -> Dispute:
+    dispute = _named(escrow, identifier)
+    if dispute.status not in legal:
         raise RefusedError(
             ErrorCode.INVALID_TRANSITION,
-            f"{command.name} needs a dispute that is {legal}; this one is {dispute.status}",
+            f"{command.name} needs a dispute that is {' or '.join(sorted(legal))}; this one is {dispute.status}",
             state=str(escrow.state),
             event=command.name,
             dispute_status=str(dispute.status),
-            allowed=_possible(dispute),
+            allowed=_POSSIBLE[dispute.status],
         )
     return dispute
 
 
-def _possible(dispute: Dispute) -> list[str]:
-    steps = {DisputeStatus.OPEN: ["review_dispute"], DisputeStatus.UNDER_REVIEW: ["resolve_dispute"]}
-    return steps.get(dispute.status, [])
+_POSSIBLE: Final = {
+    DisputeStatus.OPEN: ["add_evidence", "review_dispute"],
+    DisputeStatus.UNDER_REVIEW: ["add_evidence", "resolve_dispute"],
+    DisputeStatus.RESOLVED: ["close_dispute"],
+    DisputeStatus.CLOSED: [],
+}

@@ -1,15 +1,20 @@
-"""Submitting, approving, rejecting and reversing a milestone, and what its deadlines do."""
+"""Submitting, withdrawing, approving, rejecting and reversing a milestone."""
 
 from models import divisions
-from models.commands import ApproveMilestone, ReachDeadline, RejectMilestone, ReverseMilestone, SubmitMilestone
+from models.commands import (
+    ApproveMilestone,
+    RejectMilestone,
+    ReverseMilestone,
+    SubmitMilestone,
+    WithdrawSubmission,
+)
 from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
-from models.escrow import OPEN_MILESTONE, Deadline, Escrow, Milestone
-from models.fees import find_fee
+from models.escrow import OPEN_MILESTONE, RELEASED_MILESTONE, Deadline, Escrow, Milestone
+from models.rules import clawbacks
 from models.rules.admission import MILESTONE_EVENTS, refuse_transition
+from models.settling import held_rest, settle
 from models.states import TRANSITIONS, Event, MilestoneStatus, State
-
-_RELEASED = frozenset({MilestoneStatus.APPROVED, MilestoneStatus.PAID})
 
 
 def named(escrow: Escrow, identifier: str) -> Milestone:
@@ -37,9 +42,17 @@ def check_review(escrow: Escrow, command: ApproveMilestone | RejectMilestone) ->
     _refuse_status(escrow, command.milestone, MILESTONE_EVENTS[event], event)
 
 
+def check_withdraw(escrow: Escrow, command: WithdrawSubmission) -> None:
+    """Only what is under review can be withdrawn."""
+    _refuse_status(escrow, command.milestone, frozenset({MilestoneStatus.SUBMITTED}), command.name)
+
+
 def check_reverse(escrow: Escrow, command: ReverseMilestone) -> None:
-    """Only money that is held for the milestone, and not frozen, can be reversed."""
-    milestone = _refuse_status(escrow, command.milestone, OPEN_MILESTONE, "reverse_milestone")
+    """What is held for the milestone can be reversed, or after its release what was not taken back yet."""
+    milestone = _refuse_status(escrow, command.milestone, OPEN_MILESTONE | RELEASED_MILESTONE, "reverse_milestone")
+    if milestone.status in RELEASED_MILESTONE:
+        clawbacks.check(escrow, milestone, command.amount)
+        return
     if not escrow.held:
         refuse_transition(escrow, command.name)
     if command.amount > milestone.remaining:
@@ -62,14 +75,15 @@ def submit(case: Case, command: SubmitMilestone) -> Decision:
         evidence=command.evidence,
         rejection=None,
     )
-    case.schedule(_review_deadlines(case, milestone.id, generation))
+    case.schedule(review_deadlines(case, milestone.id, generation))
     case.emit("milestone.submitted", milestone=milestone.id, generation=generation)
     return case.decision(next_state(case.escrow, Event.SUBMIT_MILESTONE))
 
 
-def _review_deadlines(case: Case, milestone: str, generation: int) -> list[Deadline]:
+def review_deadlines(case: Case, milestone: str, generation: int) -> list[Deadline]:
+    """The reminders and the approval that silence means, counted from now; none while a chargeback is open."""
     policy = case.escrow.release
-    if policy.mode == "manual":
+    if policy.mode == "manual" or case.escrow.open_chargeback:
         return []
     moments = [("remind", reminder) for reminder in policy.reminders] + [("auto_approve", policy.review_window)]
     return [
@@ -84,23 +98,38 @@ def _review_deadlines(case: Case, milestone: str, generation: int) -> list[Deadl
     ]
 
 
+def withdraw(case: Case, command: WithdrawSubmission) -> Decision:
+    """Take a submission back as if it had not been made: the clock stops, and the next one is a new round."""
+    milestone = named(case.escrow, command.milestone)
+    status = MilestoneStatus.REJECTED if milestone.rejections else MilestoneStatus.PENDING
+    case.change_milestone(milestone.id, status=status, evidence=())
+    case.stop_clock({milestone.id})
+    case.emit("milestone.withdrawn", milestone=milestone.id)
+    return case.decision(next_state(case.escrow, Event.REJECT_MILESTONE))
+
+
 def approve(case: Case, command: ApproveMilestone) -> Decision:
     """Release the milestone: 150000 at 10 % gives 135000 to the seller and 15000 to the platform."""
-    return _release(case, named(case.escrow, command.milestone), "milestone.approved")
+    return release(case, named(case.escrow, command.milestone), "milestone.approved")
 
 
-def _release(case: Case, milestone: Milestone, event: str) -> Decision:
-    total = case.escrow.money(milestone.remaining)
-    fee = find_fee(case.policies, "release", case.escrow.category)
+def release(case: Case, milestone: Milestone, event: str) -> Decision:
+    """Release what remains of a milestone, by the buyer's word or by silence."""
+    escrow = case.escrow
+    total, fee = escrow.money(milestone.remaining), case.fee("release")
     case.end_milestones((milestone,), MilestoneStatus.APPROVED)
     case.emit(event, milestone=milestone.id, amount=total.amount)
-    case.settle("release", divisions.release(total, fee), fee, fee.steps(total), milestones=(milestone.id,))
+    division = divisions.release(total, fee, escrow.money(escrow.surcharge), last=held_rest(escrow, total))
+    settle(case, "release", division, fee, total, milestones=(milestone.id,), steps=fee.steps(total))
     return case.decision(end_or(case, Event.APPROVE_MILESTONE))
 
 
 def reject(case: Case, command: RejectMilestone) -> Decision:
     """Return the milestone to the seller; the clock stops."""
-    case.change_milestone(command.milestone, status=MilestoneStatus.REJECTED, rejection=command.reason)
+    rounds = named(case.escrow, command.milestone).rejections + 1
+    case.change_milestone(
+        command.milestone, status=MilestoneStatus.REJECTED, rejection=command.reason, rejections=rounds
+    )
     case.stop_clock({command.milestone})
     case.emit("milestone.rejected", milestone=command.milestone)
     return case.decision(next_state(case.escrow, Event.REJECT_MILESTONE))
@@ -110,19 +139,20 @@ def reverse(case: Case, command: ReverseMilestone) -> Decision:
     """Return a part before release: 50000 of 100000 at 10 % takes 5000 of pending fee and 45000 of pending earnings.
 
     The original amount stays on record; a later release covers what remains. A milestone that is reversed whole
-    has nothing left to release and is ``refunded``.
+    has nothing left to release and is ``refunded``. After its release it is a clawback.
     """
     milestone, escrow = named(case.escrow, command.milestone), case.escrow
-    returned = escrow.money(command.amount)
-    release_fee = find_fee(case.policies, "release", escrow.category)
-    fee = find_fee(case.policies, "reversal", escrow.category)
-    projection = divisions.projection(escrow.money(milestone.remaining), returned, release_fee)
+    if milestone.status in RELEASED_MILESTONE:
+        return clawbacks.claw_back(case, milestone, escrow.money(command.amount))
+    returned, before = escrow.money(command.amount), escrow.money(milestone.reversed)
+    fee = case.fee("reversal")
+    projection = divisions.projection(escrow.money(milestone.remaining), returned, case.fee("release"))
     case.change_milestone(milestone.id, reversed=milestone.reversed + returned.amount)
     case.emit("milestone.reversed", milestone=milestone.id, amount=returned.amount)
-    before = escrow.money(milestone.reversed)
     steps = (*fee.steps(before + returned), f"less {fee.on(before).amount} taken when {before.amount} went back before")
-    division = divisions.reversal(before, returned, fee)
-    case.settle("reversal", division, fee, steps, milestones=(milestone.id,), projection=projection)
+    unused = escrow.money(escrow.surcharge if held_rest(escrow, returned) else 0)
+    division = divisions.reversal(before, returned, fee, unused)
+    settle(case, "reversal", division, fee, returned, milestones=(milestone.id,), projection=projection, steps=steps)
     if returned.amount == milestone.remaining:
         case.end_milestones((milestone,), MilestoneStatus.REFUNDED)
     return case.decision(_state_after_reversal(case))
@@ -132,28 +162,13 @@ def _state_after_reversal(case: Case) -> State:
     """Stay, unless the milestone under review is gone, or with it the last held unit."""
     escrow = case.escrow
     if not escrow.refundable:
-        anything_released = any(one.status in _RELEASED for one in escrow.milestones)
+        anything_released = any(one.status in RELEASED_MILESTONE for one in escrow.milestones)
         ended = State.COMPLETED if anything_released else State.CANCELLED
         case.emit(f"escrow.{ended}")
         return ended
     if escrow.state == State.MILESTONE_PENDING and not _under_review(escrow):
         return State.IN_PROGRESS
     return escrow.state
-
-
-def check_deadline(escrow: Escrow, command: ReachDeadline) -> None:
-    """A deadline that was superseded does nothing."""
-    if not any((one.id, one.generation) == (command.deadline, command.generation) for one in escrow.deadlines):
-        refuse_transition(escrow, command.name)
-
-
-def reach_deadline(case: Case, command: ReachDeadline) -> Decision:
-    """Act on a deadline that has come: remind the buyer, or approve in the buyer's silence."""
-    deadline = next(deadline for deadline in case.escrow.deadlines if deadline.id == command.deadline)
-    case.change(deadlines=tuple(other for other in case.escrow.deadlines if other.id != deadline.id))
-    if deadline.kind == "remind":
-        return case.emit("milestone.reminder_due", milestone=deadline.milestone).decision(case.escrow.state)
-    return _release(case, named(case.escrow, deadline.milestone), "milestone.auto_approved")
 
 
 def end_or(case: Case, event: Event) -> State:

@@ -1,13 +1,17 @@
 """PostgreSQL itself refuses what must never happen to money, whoever writes: a bug of the program, or its owner."""
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 
 import psycopg
 import pytest
 from psycopg import errors
 
+from ledger.rates import put_rates
 from models.commands import ApproveMilestone, ReverseMilestone
 from models.escrow import Escrow
+from models.exchange import Rate
 from models.states import State
 from tests.builders import new_id
 from tests.database.postings import Line, post
@@ -16,7 +20,7 @@ from tests.servers import Connection, Servers, one
 
 APPEND_ONLY = (
     "entry", "ledger_transaction", "settlement", "settled_milestone", "audit", "policy", "command", "event",
-    "account_kind",
+    "account_kind", "exchange_rate",
 )  # fmt: skip
 FLOORED = ("wallet", "escrow_hold", "disputed_funds", "payable", "payout_in_transit", "chargeback_hold")
 FLOORLESS = ("gateway_cash", "fee_revenue", "dispute_fee_revenue", "receivable", "platform_loss")
@@ -24,6 +28,7 @@ SOME_COLUMN = {
     "settled_milestone": "settlement_id",
     "policy": "document",
     "command": "outcome",
+    "exchange_rate": "rate",
     "account_kind": "has_floor",
     "ledger_transaction": "recorded_by",
 }
@@ -44,6 +49,9 @@ def test_no_row_of_an_append_only_table_is_ever_changed_or_removed(
 ) -> None:
     """Updating, deleting and truncating are refused to the owner by a trigger, to the program by lack of right."""
     market.do(ApproveMilestone, market.at(State.MILESTONE_PENDING))
+    put_rates(
+        market.engine, [Rate(base="EUR", quote="USD", rate=Decimal("1.08"), as_of=date(2026, 6, 1), source="test")]
+    )
     assert one(owner, f"SELECT count(*) FROM {table}") > 0
     query = statement.format(table=table, column=SOME_COLUMN.get(table, "id")).encode()
     with pytest.raises(errors.RestrictViolation, match="never changed or deleted"):
@@ -201,7 +209,7 @@ def test_a_payout_stands_for_one_settlement(market: Market, writer: Connection) 
 def test_an_escrows_counters_always_add_up(market: Market, writer: Connection, column: str) -> None:
     """``funded = held + disputed + released + refunded`` holds after every statement."""
     escrow = market.at(State.FUNDED)
-    with pytest.raises(errors.CheckViolation, match="escrow_check"):
+    with pytest.raises(errors.CheckViolation, match="every_unit_is_somewhere"):
         writer.execute(f"UPDATE escrow SET {column} = {column} + 1 WHERE id = %s".encode(), (escrow.id,))
 
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from ledger import reads
 from models import deadlines
+from models.charges import AmountDue
 from models.commands import (
     Amend,
     ApproveMilestone,
@@ -17,6 +18,7 @@ from models.commands import (
     StartWork,
     SubmitMilestone,
 )
+from models.errors import Refusal
 from models.fields import Evidence
 from models.states import State
 from tests.builders import SELLER, a_create, new_id, order
@@ -73,8 +75,11 @@ def test_a_card_is_not_charged_for_a_funding_that_would_be_refused(market: Marke
     """The books are asked before the gateway: by a stranger, in the wrong state, or under a used id, no charge."""
     escrow = market.create()
     card: dict[str, Any] = {"source": "gateway", "payment_method": "pm_card_visa"}
-    foresee = market.books.would_be_refused
-    assert foresee(order(Fund, escrow, **card)) is None
+
+    def foresee(command: Fund) -> Refusal | None:
+        return market.books.amount_due(command).refusal
+
+    assert market.books.amount_due(order(Fund, escrow, **card)) == AmountDue(amount=500000)
     stranger = foresee(order(Fund, escrow, by=SELLER, expected_version=10**9, **card))
     assert stranger is not None
     assert stranger.code == "forbidden"

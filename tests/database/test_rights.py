@@ -1,5 +1,7 @@
 """What the program's role may not do: a hole in the program gives nobody a hand on balances or on the guards."""
 
+from contextlib import closing
+
 import psycopg
 import pytest
 from psycopg import errors
@@ -8,7 +10,7 @@ from models.states import State
 from tests.builders import new_id
 from tests.database.postings import post
 from tests.market import Market
-from tests.servers import Connection, one
+from tests.servers import Connection, Servers, one
 
 FORBIDDEN = {
     "set a balance": "UPDATE account SET balance = balance + 1",
@@ -68,10 +70,19 @@ def test_the_programs_role_owns_nothing(owner: Connection) -> None:
     assert one(owner, f"SELECT {powers} FROM pg_roles WHERE rolname = 'holdfast_app'") is False
 
 
-def test_locking_a_wallet_tells_its_balance_and_changes_nothing(market: Market, app: Connection) -> None:
-    """The one function the role may call locks a wallet row; a wallet that does not exist is empty."""
-    assert one(app, "SELECT lock_wallet(%s, 'alice', 'EUR')", market.tenant) == 10**9
-    assert one(app, "SELECT lock_wallet(%s, 'nobody', 'EUR')", market.tenant) == 0
+def test_a_locked_party_keeps_rivals_waiting_until_the_transaction_ends(market: Market, servers: Servers) -> None:
+    """The lock is per party, tenant and currency: the same one waits, any other goes by."""
+    lock = "SELECT lock_parties(%s, %s, %s, NULL)"
+    with closing(servers.app()) as holder, closing(servers.app()) as rival:
+        holder.execute(lock, (market.tenant, "EUR", "bob"))
+        rival.execute("SET lock_timeout = '50ms'")
+        rival.execute(lock, (market.tenant, "USD", "bob"))
+        rival.execute(lock, (market.tenant, "EUR", "alice"))
+        rival.execute(lock, (new_id("ten"), "EUR", "bob"))
+        with pytest.raises(errors.LockNotAvailable), rival.transaction():
+            rival.execute(lock, (market.tenant, "EUR", "bob"))
+        holder.rollback()
+        rival.execute(lock, (market.tenant, "EUR", "bob"))
 
 
 def test_a_live_tenants_clock_cannot_be_moved(market: Market, owner: Connection) -> None:

@@ -9,7 +9,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
-_ID = re.compile(r"\b(ten|pty|esc|mil|dsp|set|txn|pay|evt|dln|chg|cmd)_[0-9a-z]{26}\b")
+_ID = re.compile(r"\b(ten|pty|esc|mil|dsp|set|txn|pay|evt|dln|chg|cmd|cbk)_[0-9a-z]{26}\b")
+_RUN = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _ACCOUNT = re.compile(r"\bacct_[0-9a-z]{26}\b")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?")
 _HOUR = 3600
@@ -59,4 +60,4 @@ def _decoded(payloads: Payloads) -> str:
 
 
 def _masked(line: str) -> str:
-    return _MOMENT.sub("<moment>", _ACCOUNT.sub("<account>", _ID.sub(r"<\1>", line)))
+    return _MOMENT.sub("<moment>", _ACCOUNT.sub("<account>", _RUN.sub("<run>", _ID.sub(r"<\1>", line))))

@@ -14,16 +14,21 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.gateway import GatewayActivities
 from activities.gateways.stripe import StripeGateway
+from activities.rate_sources.file import FileSource
+from activities.rates import RateActivities
+from activities.screening import ScreeningActivities
+from activities.screening_providers.declared import DeclaredProvider
 from ledger.books import Books
 from tests.market import Market
 from tests.replay.fingerprints import fingerprint
 from tests.replay.stories import SHORT_STORIES, STORIES, Story
 from tests.servers import Servers, servers, short_histories
 from tests.workflow.scene import Sandbox, Scene
-from worker import books_worker, gateway_worker
+from worker import books_worker, gateway_worker, rates_worker, screening_worker
 
 HISTORIES: Final = Path(__file__).parent / "histories"
 FINGERPRINTS: Final = Path(__file__).parent / "fingerprints.json"
+RATES: Final = Path(__file__).parent / "rates.json"
 INCOMPATIBLE: Final = "incompatible.json"
 _SLOTS: Final = 8
 
@@ -53,6 +58,8 @@ async def play(running: Servers, stories: dict[str, Story]) -> dict[str, list[Wo
     async with (
         books_worker(client, Books(running.engine), provider.name, _SLOTS),
         gateway_worker(client, GatewayActivities(provider), _SLOTS),
+        rates_worker(client, RateActivities(FileSource(RATES), running.engine)),
+        screening_worker(client, ScreeningActivities(DeclaredProvider(), running.engine)),
     ):
         for name, story in stories.items():
             workflows = await story(Scene.of(running, Market(running.engine), client), sandbox)

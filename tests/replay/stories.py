@@ -3,28 +3,39 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
+from ledger import tenants
 from models import ids
 from models.charges import charge_of
 from models.commands import (
+    AddEvidence,
     ApproveMilestone,
     Cancel,
+    CloseChargeback,
+    CloseDispute,
     Complete,
     Fund,
+    OpenChargeback,
     RaiseDispute,
     RejectMilestone,
     ResolveDispute,
     RetryPayout,
+    ReverseMilestone,
     ReviewDispute,
     StartWork,
     SubmitMilestone,
 )
 from models.escrow import Escrow
+from models.payout_terms import PayoutTerms
+from models.policies import CompliancePolicy, ReleasePolicy, VerifiedAbove
+from models.screening import ScreenParty, screening_workflow
 from models.states import PayoutStatus, State
 from tests.builders import order
 from tests.servers import soon
 from tests.workflow.scene import Sandbox, Scene
+from workflows.exchange_rates import ExchangeRatesWorkflow
+from workflows.timeouts import TASK_QUEUE
 
 # A story answers the ids of its workflows, the escrow's first.
 Story = Callable[[Scene, Sandbox], Awaitable[list[str]]]
@@ -90,6 +101,71 @@ async def payout_retried(scene: Scene, sandbox: Sandbox) -> list[str]:
     return await _over(scene, escrow)
 
 
+async def cleared(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """A week's clearance: the payout goes when its deadline has come."""
+    _pay_out(scene, trigger="time", clearance=timedelta(days=7))
+    escrow = await scene.at(State.MILESTONE_APPROVED)
+    await scene.advance(timedelta(days=8))
+    escrow = await _paid(scene, escrow)
+    await scene.do(Cancel, escrow)
+    return await _over(scene, escrow)
+
+
+async def carried_forward(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """Too little to be paid out, until another escrow of the same seller reaches the minimum and tells this one."""
+    _pay_out(scene, minimum=150000)
+    first = await scene.at(State.MILESTONE_APPROVED)
+    second = await scene.at(State.MILESTONE_APPROVED)
+    for escrow in (first, second):
+        await _paid(scene, escrow)
+        await scene.do(Cancel, escrow)
+    return [one for escrow in (first, second) for one in await _over(scene, escrow)]
+
+
+async def clawed_back(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """Taken back after the end: the workflow starts again for that one command."""
+    escrow = await scene.at(State.MILESTONE_APPROVED)
+    escrow = await _paid(scene, escrow)
+    await scene.do(Cancel, escrow)
+    workflows = await _over(scene, escrow)
+    first = await scene.run_id(escrow)
+    await scene.do(ReverseMilestone, escrow, amount=50000)
+    await scene.completed(escrow)
+    return [f"{workflows[0]}@{first}", *workflows]
+
+
+async def screened(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """Held until the seller is verified: the screening that finds it out has the payout looked at again."""
+    limit = CompliancePolicy(verified_above=VerifiedAbove(payout=100000))
+    tenants.put_policy(scene.servers.engine, scene.market.tenant, "compliance", limit)
+    escrow = await scene.at(State.MILESTONE_APPROVED)
+    tenants.put_party(scene.servers.engine, scene.market.tenant, "bob", kyc_status="verified")
+    await scene.sender.screen_party(scene.market.tenant, "bob")
+    escrow = await _paid(scene, escrow)
+    await scene.do(Cancel, escrow)
+    return [*await _over(scene, escrow), screening_workflow(ScreenParty(tenant=scene.market.tenant, party="bob"))]
+
+
+async def rates_refreshed(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """What the schedule starts every day."""
+    workflow = f"rates:{scene.market.tenant}"
+    await scene.client.execute_workflow(ExchangeRatesWorkflow.run, id=workflow, task_queue=TASK_QUEUE)
+    return [workflow]
+
+
+async def contested(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """A dispute that is answered, mediated and closed; a chargeback that is won, then one that is lost."""
+    escrow = await scene.at(State.DISPUTED)
+    await scene.do(AddEvidence, escrow)
+    escrow = await scene.do(ReviewDispute, escrow)
+    escrow = await scene.do(ResolveDispute, escrow, resolution="mediation")
+    escrow = await scene.do(CloseDispute, escrow)
+    for reference, outcome in (("du_1", "won"), ("du_2", "lost")):
+        await scene.do(OpenChargeback, escrow, reference=reference, amount=500000)
+        await scene.do(CloseChargeback, escrow, outcome=outcome)
+    return await _over(scene, escrow)
+
+
 async def continued(scene: Scene, sandbox: Sandbox) -> list[str]:
     """Rejected until the server suggests a fresh history, which takes up the review that is pending then."""
     escrow = await scene.at(State.MILESTONE_PENDING)
@@ -108,8 +184,18 @@ async def continued(scene: Scene, sandbox: Sandbox) -> list[str]:
 SHORT_STORIES: Final[dict[str, Story]] = {"continued": continued}
 
 STORIES: Final[dict[str, Story]] = {
-    story.__name__: story for story in (website, cancelled, funded_by_card, payout_unknown, payout_retried)
-}
+    story.__name__: story
+    for story in (
+        website, cancelled, funded_by_card, payout_unknown, payout_retried, cleared, carried_forward, clawed_back,
+        contested, screened, rates_refreshed,
+    )
+}  # fmt: skip
+
+
+def _pay_out(scene: Scene, **terms: Any) -> None:
+    """Write the tenant's payout terms."""
+    policy = ReleasePolicy(payout=PayoutTerms(**terms))
+    tenants.put_policy(scene.servers.engine, scene.market.tenant, "release", policy)
 
 
 async def _paid(scene: Scene, escrow: Escrow) -> Escrow:

@@ -15,7 +15,7 @@ MAY_IMPORT: Final = {
     "workflows": {"workflows", "models", "activities"},
     "starter": {"starter", "models", "workflows", "ledger", "settings"},
     "settings": set(),
-    "worker": {*ROOMS, "settings"} - {"tests", "benchmarks", "starter"},
+    "worker": {*ROOMS, "settings"} - {"tests", "benchmarks"},
 }
 OURS: Final = {*ROOMS, "settings", "worker"}
 

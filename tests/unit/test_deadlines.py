@@ -15,8 +15,9 @@ from models.commands import (
     ReverseMilestone,
     SubmitMilestone,
 )
-from models.decision import Case, Funds
+from models.decision import Case
 from models.escrow import Deadline
+from models.facts import Funds
 from models.fields import Evidence
 from models.policies import ReleasePolicy
 from models.states import State

@@ -150,9 +150,9 @@ def test_resolving_requires_a_review() -> None:
     deal = Deal.at(State.DISPUTED)
     refusal = deal.refused(ResolveDispute, resolution="mediation")
     assert refusal.code == "invalid_transition"
-    assert refusal.details["allowed"] == ["review_dispute"]
+    assert refusal.details["allowed"] == ["add_evidence", "review_dispute"]
     deal.do(ReviewDispute)
-    assert deal.refused(ReviewDispute).details["allowed"] == ["resolve_dispute"]
+    assert deal.refused(ReviewDispute).details["allowed"] == ["add_evidence", "resolve_dispute"]
 
 
 @pytest.mark.parametrize(

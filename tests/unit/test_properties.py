@@ -20,12 +20,14 @@ from models.decide import ROWS, decide, refuse_early
 from models.decision import Decision
 from models.errors import Refusal
 from models.escrow import OPEN_MILESTONE, Escrow
-from models.policies import Policies, ReleasePolicy
+from models.payout_terms import PayoutTerms
+from models.policies import DisputePolicy, Policies, ReleasePolicy
 from models.postings import AccountKind
-from models.states import MilestoneStatus, State
+from models.states import MilestoneStatus, PayoutStatus, State
 from tests.builders import BUYER, OPERATOR, PLATFORM, SELLER, SYSTEM, Deal, a_create, new_id, order, policies
 
 KINDS: Final = tuple(row.command for row in ROWS.values())
+_PAYOUTS: Final = frozenset({commands.SendPayout, commands.RecordPayout, commands.RetryPayout, commands.RequestPayout})
 ENDINGS: Final = frozenset({commands.Complete, commands.Cancel, commands.Refund})
 RESOLUTIONS: Final = ("buyer_favor", "seller_favor", "partial_refund", "split", "mediation")
 
@@ -54,12 +56,19 @@ FEES = st.builds(
     refund=RATES,
     split=RATES,
     reversal=RATES,
+    payer=st.sampled_from(["seller", "seller", "buyer", "both"]),
+    dispute_fee=st.none()
+    | st.builds(dict, amount=st.integers(1, 60), payer=st.sampled_from(["buyer", "seller", "loser", "split"])),
     release=st.sampled_from(
         [
             ReleasePolicy(),
-            ReleasePolicy(mode="manual"),
-            ReleasePolicy(review_window=timedelta(days=3), reminders=(timedelta(days=1),)),
+            ReleasePolicy(mode="manual", payout=PayoutTerms(trigger="manual", minimum=50)),
+            ReleasePolicy(payout=PayoutTerms(trigger="time", clearance=timedelta(days=3), retries=1)),
+            ReleasePolicy(review_window=timedelta(days=3), reminders=(timedelta(days=1),), max_rejections=1),
         ]
+    ),
+    dispute=st.sampled_from(
+        [DisputePolicy(default_outcome=outcome) for outcome in ("buyer_favor", "seller_favor", "mediation")]
     ),
 )
 STEPS = st.lists(
@@ -72,7 +81,7 @@ STEPS = st.lists(
         amount=st.sampled_from([1, 1, 2, 7, 33, 50, 100]) | st.integers(1, 400),
         share=st.decimals(0, 1, places=2),
         resolution=st.sampled_from(RESOLUTIONS),
-        outcome=st.sampled_from(["paid", "failed", "unknown"]),
+        outcome=st.sampled_from(["paid", "paid", "failed", "unknown", "returned"]),
         named=st.booleans(),
         version=st.sampled_from([None] * 10 + [-1, 0, 1]),
         wait=st.sampled_from([timedelta(0), timedelta(hours=1), timedelta(days=4)]),
@@ -114,12 +123,17 @@ def _arguments(step: Step, escrow: Escrow, milestones: list[str]) -> dict[str, A
     """What the step's kind of command needs beside a milestone."""
     if step.kind is commands.RaiseDispute:
         return {"milestones": (milestones[step.milestone % len(milestones)],) if step.named else ()}
-    if step.kind in {commands.ReviewDispute, commands.ResolveDispute}:
-        dispute = {} if escrow.open_dispute else {"dispute": new_id("dsp")}
+    if step.kind is commands.OpenChargeback:
+        kind = "chargeback" if step.named else "failed_charge"
+        return {"amount": step.amount, "reference": f"du_{len(escrow.chargebacks)}", "kind": kind}
+    if step.kind is commands.CloseChargeback:
+        return {"outcome": "won" if step.named else "lost"}
+    if step.kind in {commands.AddEvidence, commands.ReviewDispute, commands.ResolveDispute, commands.CloseDispute}:
+        dispute = {} if escrow.disputes else {"dispute": new_id("dsp")}
         return dispute | (_verdict(step) if step.kind is commands.ResolveDispute else {})
-    if step.kind in {commands.SendPayout, commands.RecordPayout, commands.RetryPayout}:
+    if step.kind in _PAYOUTS:
         found: dict[str, Any] = {} if escrow.payouts else {"payout": new_id("pay")}
-        if step.kind is not commands.RetryPayout and not escrow.payouts:
+        if "generation" in step.kind.model_fields and not escrow.payouts:
             found["generation"] = 1
         return found | ({"outcome": step.outcome} if step.kind is commands.RecordPayout else {})
     if step.kind is commands.ReachDeadline:
@@ -158,31 +172,59 @@ def agreements(draw: st.DrawFn, fees: st.SearchStrategy[Policies] = FEES) -> Dea
 def money_is_conserved(deal: Deal) -> None:
     """The counters add up, none is negative, and the postings so far sum to exactly them."""
     escrow = deal.escrow
-    assert escrow.funded == escrow.held + escrow.disputed + escrow.released + escrow.refunded
-    assert min(escrow.funded, escrow.held, escrow.disputed, escrow.released, escrow.refunded) >= 0
-    assert escrow.funded in {0, escrow.amount}
+    parts = [escrow.held, escrow.disputed, escrow.contested, escrow.released, escrow.refunded, escrow.charged_back]
+    assert escrow.funded == sum(parts)
+    assert min([*parts, escrow.surcharge, escrow.refundable]) >= 0
+    assert escrow.surcharge <= escrow.held
+    assert escrow.funded == 0 or escrow.funded >= escrow.amount
     assert deal.balance(AccountKind.ESCROW_HOLD, escrow.id) == escrow.held
     assert deal.balance(AccountKind.DISPUTED_FUNDS, escrow.id) == escrow.disputed
-    assert deal.balance(AccountKind.WALLET, escrow.buyer) == escrow.refunded - escrow.funded
-    seller = deal.balance(AccountKind.PAYABLE, escrow.seller) - deal.balance(AccountKind.GATEWAY_CASH, "stripe")
+    assert deal.balance(AccountKind.CHARGEBACK_HOLD, escrow.id) == escrow.contested
+    _the_parties_have_what_left_the_escrow(deal)
+
+
+def _the_parties_have_what_left_the_escrow(deal: Deal) -> None:
+    escrow = deal.escrow
+    charged = sum(
+        posting.money.amount
+        for decision in deal.decisions
+        for transaction in decision.transactions
+        for posting in transaction.postings
+        if transaction.memo == "dispute fee owed" and (posting.kind, posting.owner) == (AccountKind.RECEIVABLE, "alice")
+    )
+    buyer = deal.balance(AccountKind.WALLET, escrow.buyer) - deal.balance(AccountKind.RECEIVABLE, escrow.buyer)
+    assert buyer + charged == escrow.refunded - escrow.funded
     in_transit = [deal.balance(AccountKind.PAYOUT_IN_TRANSIT, payout.id) for payout in escrow.payouts]
-    assert seller + sum(in_transit) + deal.balance(AccountKind.FEE_REVENUE, "platform") == escrow.released
-    assert min([deal.balance(AccountKind.PAYABLE, escrow.seller), *in_transit]) >= 0
+    payable = deal.balance(AccountKind.PAYABLE, escrow.seller)
+    paid = -deal.balance(AccountKind.GATEWAY_CASH, "stripe") - escrow.charged_back
+    owes = deal.balance(AccountKind.RECEIVABLE, escrow.seller) - deal.balance(AccountKind.WALLET, escrow.seller)
+    revenue = deal.balance(AccountKind.FEE_REVENUE, "platform") + deal.balance(
+        AccountKind.DISPUTE_FEE_REVENUE, "platform"
+    )
+    revenue -= deal.balance(AccountKind.PLATFORM_LOSS, "platform")
+    assert payable - owes + sum(in_transit) + paid + revenue - charged == escrow.released
+    assert min([payable, deal.balance(AccountKind.RECEIVABLE, escrow.seller), *in_transit]) >= 0
+    unsent = {PayoutStatus.DUE, PayoutStatus.FAILED, PayoutStatus.RETURNED}
+    assert payable <= sum(payout.amount for payout in escrow.payouts if payout.status in unsent), "nobody's to send"
 
 
 def parts_agree_with_the_whole(escrow: Escrow) -> None:
     """Open milestones are covered by what is held, disputes by what is frozen, deadlines by work under review."""
     assert all(one.remaining >= 0 for one in escrow.milestones)
     if escrow.funded:
-        assert sum(one.remaining for one in escrow.milestones if one.status in OPEN_MILESTONE) <= escrow.held
-    assert escrow.disputed == (escrow.open_dispute.amount if escrow.open_dispute else 0)
+        promised = sum(one.remaining for one in escrow.milestones if one.status in OPEN_MILESTONE)
+        assert promised <= escrow.principal + escrow.contested
+    dispute, chargeback = escrow.open_dispute, escrow.open_chargeback
+    frozen = dispute.amount + dispute.surcharge if dispute else 0
+    assert escrow.disputed == frozen - (chargeback.disputed if chargeback else 0)
+    assert escrow.contested == (chargeback.frozen if chargeback else 0)
     assert (escrow.state == State.DISPUTED) == (escrow.open_dispute is not None)
     submitted = {one.id: one.generation for one in escrow.milestones if one.status == MilestoneStatus.SUBMITTED}
-    assert all(submitted.get(one.milestone) == one.generation for one in escrow.deadlines)
+    assert all(submitted.get(one.milestone) == one.generation for one in escrow.deadlines if one.milestone)
     assert bool(submitted) == (escrow.state == State.MILESTONE_PENDING) or escrow.state == State.DISPUTED
     if escrow.terminal:
         assert escrow.refundable == 0
-        assert not escrow.deadlines
+        assert all(one.payout for one in escrow.deadlines)
 
 
 def decision_is_sound(before: Escrow, decision: Decision) -> None:
@@ -194,7 +236,7 @@ def decision_is_sound(before: Escrow, decision: Decision) -> None:
             assert posting.money.amount > 0
             sides[posting.direction, posting.money.currency] += posting.money.amount
         assert sides["debit", before.currency] == sides["credit", before.currency] == sides.total() // 2
-    if decision.settlement:
+    if decision.settlement and not decision.settlement.taken_back:
         division = decision.settlement.division
         pool = before.disputed if decision.settlement.dispute else before.held
         assert 0 < division.total.amount <= pool
@@ -240,8 +282,13 @@ def test_a_frozen_milestone_is_moved_only_by_its_disputes_resolution(deal: Deal,
     for step in steps:
         before, command = deal.escrow, command_of(step, deal)
         answer = deal.respond(command)
-        if isinstance(answer, Decision) and before.open_dispute and not isinstance(command, commands.ResolveDispute):
-            frozen = before.open_dispute.milestones
+        by_the_bank = isinstance(command, commands.OpenChargeback | commands.CloseChargeback)
+        if isinstance(answer, Decision) and not by_the_bank and (dispute := before.open_dispute):
+            if answer.escrow.open_dispute is None:
+                by_default = command.model_dump().get("deadline") in {one.id for one in before.deadlines if one.dispute}
+                assert isinstance(command, commands.ResolveDispute) or by_default
+                continue
+            frozen = dispute.milestones
             assert [answer.escrow.milestone(one) for one in frozen] == [before.milestone(one) for one in frozen]
             assert answer.escrow.disputed == before.disputed
 
@@ -257,8 +304,8 @@ def test_after_the_end_no_command_of_the_state_machine_is_accepted_and_no_held_m
         answer = deal.respond(command)
         if before.terminal and isinstance(answer, Decision):
             assert ROWS[command.name].event is None
-            assert answer.settlement is None
-            counters = {"state", "funded", "held", "disputed", "released", "refunded"}
+            assert answer.settlement is None or answer.settlement.taken_back
+            counters = {"state", "funded", "held", "disputed", "contested"}
             assert answer.escrow.model_dump(include=counters) == before.model_dump(include=counters)
 
 

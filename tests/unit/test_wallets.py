@@ -3,13 +3,14 @@
 import pytest
 
 from models.commands import Amend, Fund
-from models.decision import Decision, Funds
+from models.decision import Decision
 from models.errors import Refusal
+from models.facts import Funds, Party
 from models.policies import SpendPolicy
 from models.postings import AccountKind
 from models.rules.creation import blank
 from models.states import State
-from tests.builders import NOW, Deal, a_create, eur, order, policies
+from tests.builders import NOW, Deal, a_create, order, policies
 
 RESERVE = policies(spend=SpendPolicy(reserve={"EUR": 10000}))
 GATE = policies(spend=SpendPolicy(reserve={"EUR": 10000}, wallet_gate=True))
@@ -86,7 +87,7 @@ def test_without_the_wallet_gate_an_empty_wallet_is_no_obstacle_to_an_agreement(
 def test_a_charge_that_succeeded_funds_the_escrow_and_no_reserve_binds_it() -> None:
     deal = Deal.at(State.CREATED, RESERVE)
     fund = order(Fund, deal.escrow, source="gateway", payment_method="pm_card")
-    deal.play(fund, Funds(available=eur(500000), charge="succeeded"))
+    deal.play(fund, Funds(buyer=Party(wallet=500000), charge="succeeded", charged=500000))
     assert deal.escrow.held == 500000
 
 

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
+from ledger import tenants
 from models import commands, ids
 from models.commands import Command
 from models.decide import PLATFORM_COMMANDS
 from models.escrow import Escrow
+from models.payout_terms import PayoutTerms
+from models.policies import ReleasePolicy
 from models.states import PayoutStatus, State
 from tests.builders import a_create, order
 from tests.market import Market
@@ -37,6 +40,7 @@ TURNS = (
     Turn(commands.Fund, State.CREATED, State.FUNDED),
     Turn(commands.StartWork, State.FUNDED, State.IN_PROGRESS),
     Turn(commands.SubmitMilestone, State.IN_PROGRESS, State.MILESTONE_PENDING),
+    Turn(commands.WithdrawSubmission, State.MILESTONE_PENDING, State.IN_PROGRESS),
     Turn(commands.ApproveMilestone, State.MILESTONE_PENDING, State.MILESTONE_APPROVED),
     Turn(commands.RejectMilestone, State.MILESTONE_PENDING, State.IN_PROGRESS),
     Turn(commands.ReverseMilestone, State.IN_PROGRESS, State.IN_PROGRESS, {"amount": 50000}),
@@ -44,9 +48,14 @@ TURNS = (
     Turn(commands.Cancel, State.FUNDED, State.CANCELLED),
     Turn(commands.Refund, State.FUNDED, State.REFUNDED),
     Turn(commands.RaiseDispute, State.MILESTONE_PENDING, State.DISPUTED, {"milestones": (1,)}),
+    Turn(commands.AddEvidence, State.DISPUTED, State.DISPUTED),
     Turn(commands.ReviewDispute, State.DISPUTED, State.DISPUTED),
     Turn(commands.ResolveDispute, State.DISPUTED, State.COMPLETED, {"resolution": "seller_favor"}),
+    Turn(commands.CloseDispute, State.DISPUTED, State.IN_PROGRESS),
+    Turn(commands.RequestPayout, State.MILESTONE_APPROVED, State.MILESTONE_APPROVED),
     Turn(commands.RetryPayout, State.MILESTONE_APPROVED, State.MILESTONE_APPROVED),
+    Turn(commands.OpenChargeback, State.IN_PROGRESS, State.IN_PROGRESS, {"amount": 500000}),
+    Turn(commands.CloseChargeback, State.IN_PROGRESS, State.IN_PROGRESS, {"outcome": "won"}),
 )
 turns = pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.kind.model_fields["name"].default)
 
@@ -58,9 +67,16 @@ def test_every_command_of_the_table_is_sent_here() -> None:
 
 def ready(market: Market, turn: Turn) -> Escrow:
     """An escrow in the books for which the command is possible."""
+    if turn.kind is commands.RequestPayout:
+        by_hand = ReleasePolicy(payout=PayoutTerms(trigger="manual"))
+        tenants.put_policy(market.engine, market.tenant, "release", by_hand)
     escrow = market.at(turn.start)
     if turn.kind is commands.ResolveDispute:
         return market.do(commands.ReviewDispute, escrow)
+    if turn.kind is commands.CloseDispute:
+        return market.mediate(escrow)
+    if turn.kind is commands.CloseChargeback:
+        return market.do(commands.OpenChargeback, escrow, amount=500000)
     if turn.kind is commands.RetryPayout:
         sent = market.do(commands.SendPayout, escrow)
         return market.do(commands.RecordPayout, sent, outcome="failed", reason="closed")
