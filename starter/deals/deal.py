@@ -8,11 +8,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError
 
 from models import ids
 from models.commands import Actor, Command, Create, Role
@@ -20,13 +20,15 @@ from models.currencies import EXPONENTS
 from models.decide import decide
 from models.errors import ErrorCode, Refusal
 from models.escrow import Escrow, Milestone
+from models.exchange import Rate
 from models.fields import Currency, Document, Line, PartyId
 from models.policies import POLICY_KINDS, Policies, ReleasePolicy
 from models.rules import creation
+from models.templates import Template
 from starter.deals import foreseen, written
 from starter.deals.deal_text import DealFileError, Problem, Source, Where, read
 from starter.deals.problems import explain, suggestion
-from starter.deals.written import ACTIONS, COMMANDS, AccountId, AdvanceClock, Facts, References, Written, meant
+from starter.deals.written import ACTIONS, COMMANDS, AdvanceClock, Change, Facts, References, Written, meant
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -45,15 +47,10 @@ class Tenant(Written):
     reporting_currency: Currency | None = None
 
 
-class Party(Written):
-    """What is known of a party beside its id."""
-
-    name: Line | None = None
-    payout_destination: AccountId | None = None
-
-
-_POLICIES: Final[dict[str, Any]] = {kind: (written.part(document) | None, None) for kind, document in POLICY_KINDS.items()}  # fmt: skip  # noqa: E501
-_PolicySection: Final[Any] = create_model("Policies", __base__=Written, **_POLICIES)
+_PartySection: Final[Any] = written.PARTY
+_RateSection: Final[Any] = written.RATE
+_TemplateSection: Final[Any] = written.TEMPLATE
+_PolicySection: Final[Any] = written.POLICIES
 _EscrowSection: Final[Any] = written.ESCROW
 
 
@@ -62,8 +59,10 @@ class _Sections(Written):
 
     title: Line
     tenant: Tenant
-    parties: Annotated[dict[PartyId, Party | None], Field(max_length=100)]
+    parties: Annotated[dict[PartyId, _PartySection | None], Field(max_length=100)]
     operators: Annotated[tuple[PartyId, ...], Field(max_length=20)] = ()
+    rates: Annotated[tuple[_RateSection, ...], Field(max_length=100)] = ()
+    templates: Annotated[tuple[_TemplateSection, ...], Field(max_length=20)] = ()
     policies: _PolicySection | None = None
     escrow: _EscrowSection
     actions: Annotated[list[Any], Field(max_length=500)]
@@ -84,7 +83,7 @@ class Action:
 
     @property
     def command(self) -> type[Command] | None:
-        """The kind of command that it sends; None for a top-up and for the clock."""
+        """The kind of command that it sends; None for a top-up, for a change of the tenant, and for the clock."""
         return COMMANDS.get(self.do)
 
     @property
@@ -105,8 +104,10 @@ class Deal:
     tenant: str
     reporting_currency: str
     currency: str
-    parties: dict[str, Party]
+    parties: dict[str, Written]
     policies: dict[str, Document]
+    rates: tuple[Written, ...]
+    templates: tuple[Template, ...]
     agreement: Written
     actions: tuple[Action, ...]
     digest: str
@@ -116,6 +117,10 @@ class Deal:
         """The command that agrees on the escrow. ``fields`` are those that no file knows."""
         title = getattr(self.agreement, "title", None) or self.title
         return meant(Create, self.agreement, References(tenant), title=title, actor=actor, **fields)
+
+    def rate(self, said: Written, today: date) -> Rate:
+        """An exchange rate of the file; of ``today`` unless it says of when."""
+        return _rate(said, today, self.file)
 
 
 def load(file: Path) -> Deal:
@@ -139,20 +144,24 @@ class _Reading:
         sections = self._built((), lambda: _Sections.model_validate(self._source.tree, context=self._facts))
         if sections is None:
             raise DealFileError(self._source.file, self._problems)
-        self._facts = replace(self._facts, people=self._people(sections))
+        self._facts = replace(self._facts, people=self._people(sections), parties=tuple(sections.parties))
         deal = Deal(
             file=self._source.file,
             title=sections.title,
             tenant=sections.tenant.name,
             reporting_currency=sections.tenant.reporting_currency or sections.escrow.currency,
             currency=sections.escrow.currency,
-            parties={name: party or Party() for name, party in sections.parties.items()},
-            policies=self._policies(sections.policies),
+            parties={name: party or written.PARTY() for name, party in sections.parties.items()},
+            policies=self._policies(("policies",), sections.policies),
+            rates=sections.rates,
+            templates=self._templates(sections.templates),
             agreement=sections.escrow,
             actions=(),
             digest=hashlib.sha256(json.dumps(self._source.tree, sort_keys=True).encode()).hexdigest(),
         )
         self._agree(deal)
+        for index, rate in enumerate(deal.rates):
+            self._look_at_rate(("rates", index), rate)
         self._look_at_currency(deal)
         self._look_at_seller(sections)
         self._stop_if_wrong()  # or every action would be wrong as well, for want of a milestone or a party
@@ -179,14 +188,26 @@ class _Reading:
             people[name] = Actor(role="operator", party=name)
         return people | {_PLATFORM: Actor(role="platform")}
 
-    def _policies(self, section: Written | None) -> dict[str, Document]:
+    def _policies(self, where: Where, section: Written | None) -> dict[str, Document]:
         policies: dict[str, Document] = {}
         for kind, document in POLICY_KINDS.items():
             said = getattr(section, kind, None)
             if said is not None:
-                policy = self._built(("policies", kind), lambda d=document, s=said: meant(d, s, References(_TENANT)))  # type: ignore[misc]
+                policy = self._built((*where, kind), lambda d=document, s=said: meant(d, s, References(_TENANT)))  # type: ignore[misc]
                 policies |= {kind: policy} if policy else {}
         return policies
+
+    def _templates(self, section: tuple[Written, ...]) -> tuple[Template, ...]:
+        templates: dict[str, Template] = {}
+        for index, said in enumerate(section):
+            where = ("templates", index)
+            template = self._built(where, lambda s=said: meant(Template, s, References(_TENANT)))  # type: ignore[misc]
+            if template is None:
+                continue
+            if reason := foreseen.wrong_template(template.name, templates):
+                self._wrong((*where, "name"), reason)
+            templates[template.name] = template
+        return tuple(templates.values())
 
     def _agree(self, deal: Deal) -> None:
         """Learn the milestones that the agreement leads to. What the rules would refuse is wrong already here."""
@@ -195,7 +216,10 @@ class _Reading:
         if create is None:
             return
         release = deal.policies.get("release") or ReleasePolicy()
-        policies = Policies(release=release if isinstance(release, ReleasePolicy) else ReleasePolicy())
+        policies = Policies(
+            release=release if isinstance(release, ReleasePolicy) else ReleasePolicy(),
+            template=next((one for one in deal.templates if one.name == create.template), None),
+        )
         blank = creation.blank(create, _SAMPLE_TIME, policies.release, 0)
         decision = decide(blank, create, policies, _SAMPLE_TIME)
         if not isinstance(decision, Refusal):
@@ -210,14 +234,21 @@ class _Reading:
         if rest:
             self._remark(("escrow", "amount"), f"{escrow.money(rest)} belongs to no milestone; `complete` releases it")
 
+    def _look_at_rate(self, where: Where, said: Written) -> None:
+        rate = self._built(where, lambda: _rate(said, _SAMPLE_TIME.date(), self._source.file))
+        if rate and (wrong := foreseen.wrong_rate(rate)):
+            field, reason = wrong
+            self._wrong((*where, field), reason)
+
     def _look_at_currency(self, deal: Deal) -> None:
-        """Without a rate nothing can be settled; there are no rates yet."""
-        code = ErrorCode.EXCHANGE_RATE_UNAVAILABLE.code
-        if deal.currency != deal.reporting_currency and not self._is_the_story(code):
-            self._wrong(
+        """Without a rate nothing can be settled; an installation may have rates of its own, so this is no mistake."""
+        base, quote, code = deal.currency, deal.reporting_currency, ErrorCode.EXCHANGE_RATE_UNAVAILABLE.code
+        pairs = [(getattr(one, "base", ""), getattr(one, "quote", "")) for one in deal.rates]
+        if not foreseen.convertible(base, quote, pairs) and not self._is_the_story(code):
+            self._remark(
                 ("tenant", "reporting_currency"),
-                f"the escrow is in {deal.currency}, and there are no exchange rates yet (docs/decisions/0009): every "
-                f"settlement would be refused with {code}. Write {deal.currency}, or leave this key out",
+                f"the file has no rate from {base} to {quote}: every settlement is refused with {code} unless there is "
+                f"one already. Give it as rates: [{{base: {base}, quote: {quote}, rate: ...}}]",
             )
 
     def _look_at_seller(self, sections: _Sections) -> None:
@@ -258,7 +289,8 @@ class _Reading:
             return None
         expect = getattr(part, "expect", None)
         line, _ = self._source.places[where]
-        action = Action(do, getattr(part, "actor", None), part, expect and expect.refused, line)
+        actor = self._facts.people[_PLATFORM] if isinstance(part, Change) else getattr(part, "actor", None)
+        action = Action(do, actor, part, expect and expect.refused, line)
         self._try(where, action)
         self._remember(action)
         return action
@@ -269,6 +301,8 @@ class _Reading:
             self._wrong((*where, "actor"), "only the buyer and the seller have a wallet to top up")
         if action.moves_clock_by % timedelta(seconds=1):
             self._wrong((*where, "by"), "the clock moves by whole seconds")
+        if isinstance(action.said, Change):
+            self._try_change(where, action.said)
         if kind is None or kind is Create:
             return
         if written.names_dispute(kind) and not self._disputes:
@@ -280,6 +314,13 @@ class _Reading:
         )
         if command and not action.refusal:
             self._foresee(where, command)
+
+    def _try_change(self, where: Where, said: Change) -> None:
+        if nothing := foreseen.changes_nothing(said):
+            self._wrong(where, nothing)
+        self._policies(where, said)
+        if "base" in type(said).model_fields:
+            self._look_at_rate(where, said)
 
     def _foresee(self, where: Where, command: Command) -> None:
         """What would be refused in any state of the escrow is wrong here, unless the story is about the refusal."""
@@ -313,6 +354,11 @@ class _Reading:
 def _names(milestones: tuple[Milestone, ...]) -> tuple[tuple[str, ...], ...]:
     """What each milestone can be called by: its title, or its description (a template's title in Thai)."""
     return tuple(tuple(filter(None, (one.title, one.description))) for one in milestones)
+
+
+def _rate(said: Written, today: date, file: Path) -> Rate:
+    untold = {"source": file.name} | ({} if getattr(said, "as_of", None) else {"as_of": today})
+    return meant(Rate, said, References(_TENANT), **untold)
 
 
 def _not_an_action(said: Any, do: Any) -> str:

@@ -1,13 +1,17 @@
 """What can be known of an action before anything starts, by the rules that would refuse it later."""
 
+from collections.abc import Collection
 from typing import Final
 
 from models.commands import Actor, Command
 from models.decide import ROWS
 from models.errors import RefusedError
 from models.escrow import Dispute, Escrow
+from models.exchange import LEAST_RATE, MOST_RATE, PIVOT, Rate
 from models.money import MAX_AMOUNT
 from models.states import DisputeStatus, State
+from models.templates import TEMPLATES
+from starter.deals.written import BlockParty, Change
 
 _RESOLVES: Final = "resolve_dispute"
 
@@ -42,3 +46,36 @@ def wrong_resolution(agreed: Escrow, command: Command, dispute: str) -> str | No
     except RefusedError as error:
         return error.refusal.message
     return None
+
+
+def wrong_rate(rate: Rate) -> tuple[str, str] | None:
+    """The key that makes a rate one that cannot be written down, and why."""
+    if rate.base == rate.quote:
+        return "quote", f"a rate is between two currencies, and both are {rate.base}"
+    if not LEAST_RATE <= rate.rate <= MOST_RATE:
+        return "rate", f"a rate lies between {LEAST_RATE:f} and {MOST_RATE:f}"
+    return None
+
+
+def convertible(base: str, quote: str, pairs: Collection[tuple[str, str]]) -> bool:
+    """Whether rates of these pairs lead from one currency to another: either way round, or over the euro."""
+
+    def known(one: str, other: str) -> bool:
+        return one == other or (one, other) in pairs or (other, one) in pairs
+
+    return known(base, quote) or (known(PIVOT, base) and known(PIVOT, quote))
+
+
+def wrong_template(name: str, earlier: Collection[str]) -> str | None:
+    """Why a tenant's own template cannot be called so."""
+    if name in TEMPLATES:
+        return f"template {name!r} is built in: choose another name"
+    return f"there is a template {name!r} above this one" if name in earlier else None
+
+
+def changes_nothing(said: Change) -> str | None:
+    """What a change could have changed, when it changes nothing: ``change_policy needs one of fees, release``."""
+    fields = [name for name in type(said).model_fields if name not in {"do", "party"}]
+    if isinstance(said, BlockParty) or any(getattr(said, name) is not None for name in fields):
+        return None
+    return f"{getattr(said, 'do', 'this')} changes nothing: give {' or '.join(fields)}"

@@ -9,23 +9,23 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Engine
 from temporalio.client import Client
 
-from ledger import reads, tenants
+from ledger import reads
 from models import ids
 from models.charges import ChargeOrder
 from models.commands import Command, Create
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow, Payout
 from models.states import PayoutStatus
+from starter.deals import tenancy
 from starter.deals.deal import Action, Deal
-from starter.deals.runs import Run
+from starter.deals.runs import Changes, Run
 from starter.deals.telling import told
-from starter.deals.written import References, meant, names_payout
+from starter.deals.written import Change, References, meant, names_payout
 from starter.progress import Progress
 from starter.sender import Sender
 
 T = TypeVar("T")
 
-_ON_ITS_WAY: Final = frozenset({PayoutStatus.DUE, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN})
 # Longer than it takes Temporal to notice that a worker died with a gateway call in its hands (workflows.timeouts).
 _PATIENCE: Final = timedelta(minutes=3)
 _LOOK_AGAIN_SECONDS: Final = 0.1
@@ -66,7 +66,10 @@ class Played:
 class Player:
     """Plays one run of a deal. Playing it again with the same run moves nothing a second time."""
 
-    def __init__(self, deal: Deal, run: Run, client: Client, engine: Engine, progress: Progress) -> None:
+    def __init__(
+        self, deal: Deal, run: Run, changes: Changes, client: Client, engine: Engine, progress: Progress
+    ) -> None:
+        self._changes = changes
         self._client = client
         self._engine = engine
         self._sender = Sender(client, engine)
@@ -74,6 +77,7 @@ class Player:
         self._played = Played(deal, run)
         self._clock = timedelta(0)
         self._disputes = 0
+        self._changed = 0
 
     async def play(self) -> Played:
         """Play every action, up to the first that goes against the story, and wait for what follows.
@@ -81,7 +85,12 @@ class Player:
         Raises ``OutcomeUnknownError`` when servers stay away for too long: the same run again goes on from there.
         """
         deal, played = self._played.deal, self._played
-        await self._prepare()
+        if not self._changes.begun:
+            try:
+                await self.books(tenancy.prepare, deal, played.run)
+            except RefusedError as error:
+                played.problems.append(f"{deal.file}: {error.refusal.code}: {error.refusal.message}")
+                return played
         for number, action in enumerate(deal.actions, start=1):
             self._progress.doing(f"{number}/{len(deal.actions)}  {told(action, deal.currency)}")
             step = await self._take(number, action)
@@ -89,17 +98,11 @@ class Player:
             if surprise := step.surprise(deal):
                 played.problems.append(surprise)
                 break
+            if step.escrow and any(_leaves(payout) for payout in step.escrow.payouts):
+                # Whoever tells a story means that the money has arrived: what is then taken back is not in our hands.
+                await self._until(lambda one: not any(_leaves(payout) for payout in one.payouts))
         await self._settle()
         return played
-
-    async def _prepare(self) -> None:
-        """The tenant, its parties and its policies: writing them again changes nothing."""
-        deal, tenant = self._played.deal, self._played.run.tenant
-        await self.books(tenants.create_tenant, tenant, deal.tenant, deal.reporting_currency)
-        for name, party in deal.parties.items():
-            await self.books(tenants.put_party, tenant, name, party.name, party.payout_destination)
-        for kind, document in deal.policies.items():
-            await self.books(tenants.put_policy, tenant, kind, document)
 
     async def _take(self, number: int, action: Action) -> Step:
         if action.do == "advance_clock":
@@ -109,6 +112,8 @@ class Player:
             return Step(number, action, escrow=await self._escrow())
         if action.do == "top_up":
             return await self._top_up(number, action)
+        if isinstance(action.said, Change):
+            return await self._change(number, action)
         return await self._send(number, action)
 
     async def _top_up(self, number: int, action: Action) -> Step:
@@ -125,6 +130,15 @@ class Player:
             return Step(number, action, charge.id)
         refusal = Refusal(code=ErrorCode.PAYMENT_DECLINED.code, message=charge.reason or "the charge was declined")
         return Step(number, action, charge.id, refusal=refusal)
+
+    async def _change(self, number: int, action: Action) -> Step:
+        self._changed += 1
+        try:
+            if self._changes.begin(self._changed):
+                await self.books(tenancy.change, self._played.deal, self._played.run, action)
+        except RefusedError as error:
+            return Step(number, action, refusal=error.refusal)
+        return Step(number, action)
 
     async def _send(self, number: int, action: Action) -> Step:
         command = await self._command(number, action)
@@ -148,7 +162,7 @@ class Player:
         escrow = await self._escrow()
         wanted = names_payout(action.said)
         if escrow and wanted:
-            escrow = await self._until(lambda one: len(one.payouts) >= wanted and _definite(one.payouts[wanted - 1]))
+            escrow = await self._until(lambda one: len(one.payouts) >= wanted and not one.payouts[wanted - 1].going)
         if escrow is None:
             return References(self._played.run.tenant)
         return References(
@@ -161,11 +175,11 @@ class Player:
     async def _settle(self) -> None:
         """Wait until the gateway has answered for every payout, and the workflow has ended if the deal has."""
         self._progress.doing("Waiting for the payouts to be confirmed.")
-        escrow = await self._until(lambda one: all(_definite(payout) for payout in one.payouts))
+        escrow = await self._until(lambda one: not any(payout.going for payout in one.payouts))
         self._played.escrow = escrow
         if escrow is None:
             return
-        self._played.problems += [_unpaid(escrow, payout) for payout in escrow.payouts if payout.unsettled]
+        self._played.problems += [_unpaid(escrow, payout) for payout in escrow.payouts if _is_a_problem(payout)]
         if escrow.finished:
             await self._workflow_ended(escrow)
 
@@ -193,8 +207,14 @@ class Player:
         return await self._sender.patiently(work.__name__, lambda: asyncio.to_thread(work, self._engine, *arguments))
 
 
-def _definite(payout: Payout) -> bool:
-    return payout.status not in _ON_ITS_WAY
+def _leaves(payout: Payout) -> bool:
+    """Whether it is about to arrive. With a gateway that does not answer the story goes on; its end waits for it."""
+    return payout.going and payout.status != PayoutStatus.UNKNOWN
+
+
+def _is_a_problem(payout: Payout) -> bool:
+    """What is held waits for its time, or for somebody, as the deal wants it."""
+    return payout.unsettled and payout.hold is None
 
 
 def _unpaid(escrow: Escrow, payout: Payout) -> str:

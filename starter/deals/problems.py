@@ -9,10 +9,13 @@ from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from models.fields import PartyId
+from models.parties import Email
 from starter.deals.deal_text import Problem, Source, Where
 
 _OUT_OF_RANGE: Final = frozenset({"less_than_equal", "greater_than_equal"})
-_PARTY_ID: Final = next(one.pattern for one in get_args(PartyId) if isinstance(one, StringConstraints))
+_PARTY_ID, _EMAIL = (
+    next(one.pattern for one in get_args(kind) if isinstance(one, StringConstraints)) for kind in (PartyId, Email)
+)
 _EXPECTED: Final = {
     "string_type": "text",
     "dict_type": "a mapping of keys to values",
@@ -66,6 +69,8 @@ def _wording(detail: ErrorDetails, context: Mapping[str, Any]) -> str:
         return f'expected a share from 0 to 1, such as "0.70", found {found}'
     if kind == "string_pattern_mismatch" and context["pattern"] == _PARTY_ID:
         return "expected letters, digits and . _ : -; no e-mail address"
+    if kind == "string_pattern_mismatch" and context["pattern"] == _EMAIL:
+        return f"expected an address such as alice@example.com, found {found}"
     if kind == "string_pattern_mismatch":
         return f"{found} does not match {context['pattern']}"
     if kind == "value_error":

@@ -1,16 +1,16 @@
 """What a person wants to see after a deal was played: the story, the money, and that the books balance."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from textwrap import shorten
 from typing import Any, Final
 from urllib.parse import quote
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
@@ -19,27 +19,20 @@ from ledger.reads import Movement, StatementLine, TrialBalanceLine
 from models import ids
 from models.escrow import Escrow
 from models.outcome import Outcome
-from models.postings import PLATFORM, AccountKind
+from models.postings import PLATFORM
 from models.states import PayoutStatus
+from starter.deals import tables
 from starter.deals.deal import Deal
 from starter.deals.play import Played, Step
+from starter.deals.tables import BAD, DIM, number, table
 from starter.deals.telling import amount, what, who
 from starter.servers import Servers
 from workflows.visibility import waits_for
 
-_GOOD: Final = "green"
-_BAD: Final = "red"
-_DIM: Final = "dim"
 _MESSAGE_LENGTH: Final = 72
-_SIDES: Final = ("debit", "credit")
-
-# What a credit of an account means to the people of a deal.
-_CREDITED: Final[dict[str, str]] = {
-    AccountKind.ESCROW_HOLD: "held",
-    AccountKind.DISPUTED_FUNDS: "frozen",
-    AccountKind.FEE_REVENUE: "fee",
-}
-_OURS: Final = frozenset({AccountKind.FEE_REVENUE})
+# A deadline of 14 days comes 14 days after something that happened a little after the beginning.
+_OF_PLAYING: Final = timedelta(minutes=10)
+_FAILED: Final = frozenset({PayoutStatus.FAILED, PayoutStatus.UNKNOWN, PayoutStatus.RETURNED})
 
 
 @dataclass(frozen=True)
@@ -92,12 +85,24 @@ def _sections(played: Played, books: Books) -> Iterator[tuple[str, Table]]:
     escrow = played.escrow
     yield _heading(played), _story(played, books)
     if escrow:
-        yield "Milestones", _milestones(escrow)
-        yield "Settlements", _settlements(escrow, books.settlements)
-        yield "Payouts", _payouts(escrow)
+        yield "Milestones", tables.milestones(escrow)
+        yield "Settlements", tables.settlements(escrow, books.settlements)
+        yield from _where_there_are_any(escrow, books.settlements)
+        yield "Payouts", tables.payouts(escrow)
     for owner, lines in books.statements.items():
-        yield f"Statement of {owner}", _statement(lines)
-    yield "Trial balance", _trial_balance(books)
+        yield f"Statement of {owner}", tables.statement(lines)
+    yield "Trial balance", tables.trial_balance(books.trial_balance, books.differences)
+
+
+def _where_there_are_any(escrow: Escrow, settlements: Sequence[Any]) -> Iterator[tuple[str, Table]]:
+    """What most deals do not have."""
+    found = (
+        ("Fees, step by step", tables.fee_steps(escrow, settlements)),
+        ("Settlements in the reporting currency", tables.translations(escrow, settlements)),
+        ("Taken back after release", tables.clawbacks(escrow, settlements)),
+        ("Chargebacks", tables.chargebacks(escrow)),
+    )
+    yield from ((title, content) for title, content in found if content.row_count)
 
 
 def _heading(played: Played) -> str:
@@ -112,12 +117,13 @@ def _story(played: Played, books: Books) -> Table:
     moved = defaultdict[str, list[Movement]](list)
     for movement in books.movements:
         moved[movement.command].append(movement)
-    table = _table(_number("#"), "who", "does", "state", "money moved")
+    story = table(number("#"), "who", "does", "state", "money moved")
     for deed in _deeds(played, books):
-        style = _BAD if deed.surprising else _DIM if not deed.number else None
-        because = Text(shorten(deed.because, _MESSAGE_LENGTH, placeholder=" ..."), _DIM)
-        table.add_row(deed.number, deed.who, deed.what, deed.state, _moved(moved[deed.command]) or because, style=style)
-    return table
+        style = BAD if deed.surprising else DIM if not deed.number else None
+        because = Text(shorten(deed.because, _MESSAGE_LENGTH, placeholder=" ..."), DIM)
+        money = tables.moved(moved[deed.command])
+        story.add_row(deed.number, deed.who, deed.what, deed.state, money or because, style=style)
+    return story
 
 
 @dataclass(frozen=True)
@@ -133,15 +139,27 @@ class _Deed:
     because: str = ""
 
 
+@dataclass(frozen=True)
+class _Acted:
+    """What a deadline did, the version that it made, and when, on the tenant's clock."""
+
+    version: int
+    at: datetime
+    deed: _Deed
+
+
 def _deeds(played: Played, books: Books) -> Iterator[_Deed]:
-    """The steps in order; between them, by version, what deadlines did."""
-    acted = [(outcome.escrow, command) for command, outcome in books.deadlines if outcome.escrow]
+    """The steps in order; between them what deadlines did, each after the move of the clock that let it come."""
+    acted = list(_acted(played.deal, books))
+    clock = played.run.started + _OF_PLAYING
     for step in played.steps:
-        while acted and step.escrow and step.action.command and acted[0][0].version < step.escrow.version:
-            yield _by_itself(*acted.pop(0), books)
+        while acted and step.escrow and step.action.command and acted[0].version < step.escrow.version:
+            yield acted.pop(0).deed
         yield _step(step, played.deal)
-    for escrow, command in acted:
-        yield _by_itself(escrow, command, books)
+        clock += step.action.moves_clock_by
+        while acted and step.action.moves_clock_by and acted[0].at <= clock:
+            yield acted.pop(0).deed
+    yield from (one.deed for one in acted)
 
 
 def _step(step: Step, deal: Deal) -> _Deed:
@@ -154,85 +172,36 @@ def _step(step: Step, deal: Deal) -> _Deed:
     return _Deed(str(step.number), who(action), what(action, deal.currency), state, step.id or "", surprising, because)
 
 
-def _by_itself(escrow: Escrow, command: str, books: Books) -> _Deed:
-    event = next((one for one in books.events if one["version"] == escrow.version), None)
-    data = event["data"] if event else {}
+def _acted(deal: Deal, books: Books) -> Iterator[_Acted]:
+    """What deadlines did, in order. One that only looked and changed nothing is no deed."""
+    for command, outcome in books.deadlines:
+        escrow = outcome.escrow
+        event = next((one for one in books.events if escrow and one["version"] == escrow.version), None)
+        if escrow and event:
+            yield _Acted(escrow.version, escrow.updated_at, _by_itself(escrow, command, event, deal.currency))
+
+
+def _by_itself(escrow: Escrow, command: str, event: Any, currency: str) -> _Deed:
+    data = event["data"]
     deferred = next((one for one in escrow.deadlines if one.id == data.get("deadline") and one.deferred_because), None)
-    milestone = escrow.milestone(deferred.milestone if deferred else data.get("milestone", ""))
-    name = event["type"].removeprefix("milestone.") if event else "deadline"
-    deed = f"{name} {milestone.position if milestone else ''}".rstrip()
-    because = deferred.deferred_because or "" if deferred else ""
-    return _Deed("", "system", deed, escrow.state.value, command, because=because)
-
-
-def _moved(movements: Iterable[Movement]) -> str:
-    """Where the money went: ``bob 1,350.00, fee 150.00``."""
-    credits_ = (one for one in movements if one.direction == "credit")
-    credited = sorted(credits_, key=lambda one: (one.account in _OURS, one.account))
-    return ", ".join(f"{_CREDITED.get(one.account, one.owner)} {amount(one.amount, one.currency)}" for one in credited)
-
-
-def _milestones(escrow: Escrow) -> Table:
-    described = ("in other words",) if any(one.description for one in escrow.milestones) else ()
-    table = _table(_number("#"), "title", *described, "due", _number(f"amount {escrow.currency}"), "status")
-    for one in escrow.milestones:
-        description = (one.description or "",) if described else ()
-        due = one.due.isoformat() if one.due else ""
-        table.add_row(str(one.position), one.title, *description, due, _units(escrow, one.amount), one.status)
-    return table
-
-
-def _settlements(escrow: Escrow, settlements: Sequence[Any]) -> Table:
-    columns = (_number(name) for name in (f"total {escrow.currency}", "fee", "seller", "buyer"))
-    table = _table("of", "outcome", *columns, "by the rule")
-    for row in settlements:
-        milestone = escrow.milestone(row["milestone"] or "")
-        of = f"milestone {milestone.position}" if milestone else "all that was held"
-        parts = (row[name] for name in ("total", "platform_fee", "seller_payout", "buyer_refund"))
-        rule = f"{row['fee_rule']} {row['fee_rate']} (v{row['fee_policy_version']})"
-        table.add_row(of, row["outcome"], *(_units(escrow, part) for part in parts), rule)
-    return table
-
-
-def _payouts(escrow: Escrow) -> Table:
-    table = _table("to", "destination", _number(f"amount {escrow.currency}"), "status", "at the gateway")
-    for one in escrow.payouts:
-        style = _GOOD if one.status == PayoutStatus.PAID else _BAD
-        known = one.reference or one.reason or ""
-        table.add_row(one.party, one.destination or "", _units(escrow, one.amount), Text(one.status, style), known)
-    return table
-
-
-def _statement(lines: list[StatementLine]) -> Table:
-    table = _table("time", "memo", "account", "", _number("amount"), _number("balance"))
-    for line in lines:
-        moved = f"{'+' if line.amount > 0 else ''}{amount(line.amount, line.currency)}"
-        balance = amount(line.balance, line.currency)
-        table.add_row(f"{line.posted_at:%Y-%m-%d %H:%M}", line.memo, line.account, line.currency, moved, balance)
-    return table
-
-
-def _trial_balance(books: Books) -> Table:
-    lines = books.trial_balance
-    table = _table("account", "", _number("debit"), _number("credit"), _number("balance"), "side")
-    for line in lines:
-        sums = (amount(units, line.currency) for units in (line.debit, line.credit, line.balance))
-        table.add_row(line.account, line.currency, *sums, line.normal_side if line.balance else "")
-    table.add_section()
-    for currency, difference in books.differences.items():
-        debit, credit = (sum(getattr(one, side) for one in lines if one.currency == currency) for side in _SIDES)
-        verdict = Text(f"difference {amount(difference, currency)}", _BAD if difference else _GOOD)
-        table.add_row("total", currency, amount(debit, currency), amount(credit, currency), "", verdict)
-    return table
+    milestone = escrow.milestone((deferred.milestone if deferred else data.get("milestone")) or "")
+    payout = escrow.payout((deferred.payout if deferred else data.get("payout")) or "")
+    words = [event["type"].removeprefix("milestone."), data.get("resolution"), data.get("hold")]
+    if milestone:
+        words.append(str(milestone.position))
+    if payout:
+        words += [str(1 + escrow.payouts.index(payout)), amount(payout.amount, currency)]
+    because = (deferred.deferred_because if deferred else data.get("reason")) or ""
+    return _Deed("", "system", " ".join(filter(None, words)), escrow.state.value, command, because=because)
 
 
 def _conclusion(played: Played, books: Books, servers: Servers, up: str) -> Iterator[Text | str]:
     for problem in verdict(played, books):
-        yield Text(problem, _BAD)
+        yield Text(problem, BAD)
     escrow = played.escrow
     if escrow is None:
         return
-    if escrow.attention and escrow.open_dispute:  # a story may end so; what has failed is part of the verdict
+    if escrow.attention and _is_awaited(escrow):  # a story may end so; what has failed is part of the verdict
         yield f"Needs attention: {escrow.attention}"
     yield f"The escrow is {escrow.state}" + ("." if escrow.finished else f" and waits for {waits_for(escrow)}.")
     workflow = ids.escrow_workflow(escrow.id)
@@ -257,24 +226,17 @@ def verdict(played: Played, books: Books) -> list[str]:
 
 
 def _failed(escrow: Escrow | None) -> Iterator[str]:
-    """Why a person has to look at what the escrow could not do by itself. An open dispute is no failure."""
+    """Why a person has to look at what the escrow could not do by itself. What somebody is to decide is no failure."""
     if escrow is None:
         return
-    if escrow.attention and not escrow.open_dispute:
+    if escrow.attention and not _is_awaited(escrow):
         yield escrow.attention
-    elif escrow.open_dispute:  # it hides the rest
+    elif escrow.attention:  # it hides the rest
         yield from (one.deferred_because for one in escrow.deadlines if one.deferred_because)
 
 
-def _units(escrow: Escrow, units: int) -> str:
-    return amount(units, escrow.currency) if units else "-"
-
-
-def _number(header: str) -> Column:
-    return Column(header, justify="right", no_wrap=True)
-
-
-def _table(*headers: Column | str) -> Table:
-    """A table in which, however narrow the terminal, nothing is cut off."""
-    columns = (one if isinstance(one, Column) else Column(one, overflow="fold") for one in headers)
-    return Table(*columns, box=box.SIMPLE_HEAD, header_style=_DIM, show_edge=False, pad_edge=False)
+def _is_awaited(escrow: Escrow) -> bool:
+    """Whether it waits for an operator, for the payer's bank, or for papers that a party has to bring."""
+    if escrow.open_dispute or escrow.open_chargeback:
+        return True
+    return any(one.hold for one in escrow.payouts) and not any(one.status in _FAILED for one in escrow.payouts)

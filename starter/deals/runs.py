@@ -34,6 +34,11 @@ class Run:
     state: str = PLAYING
 
     @property
+    def started(self) -> datetime:
+        """When it was begun, UTC."""
+        return _started(self.id)
+
+    @property
     def tenant(self) -> str:
         """The tenant of this run alone, with a clock of its own."""
         return self._derive("ten")
@@ -52,7 +57,35 @@ class Run:
         return f"{self.id}:{step}:{name}"
 
     def _derive(self, prefix: str, *parts: str) -> str:
-        return ids.derive(prefix, _started(self.id), self.id, *parts)
+        return ids.derive(prefix, self.started, self.id, *parts)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How many changes of its tenant a run has begun to make, kept beside it.
+
+    Commands are known by their ids, but a policy that is written again after another one is a new version. So what a
+    run changes in mid-story it changes once; only the last that was begun is made again, since it may not have been.
+    """
+
+    file: Path
+
+    @property
+    def begun(self) -> int:
+        """0 for a run that has changed nothing."""
+        try:
+            return int(self.file.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def begin(self, number: int) -> bool:
+        """Whether the change of that number, from 1, is to be made; from then on it is begun."""
+        if number < self.begun:
+            return False
+        draft = self.file.with_suffix(".draft")
+        draft.write_text(str(number))
+        draft.replace(self.file)
+        return True
 
 
 class Runs:
@@ -92,7 +125,7 @@ class Runs:
         return last if last and last.state == PLAYING and self._is_free(last) else None
 
     @contextmanager
-    def playing(self, run: Run) -> Iterator[None]:
+    def playing(self, run: Run) -> Iterator[Changes]:
         """Write the run down before anything of it happens, and that it ended unless it is interrupted.
 
         Raises ``MisuseError`` when another process is playing it.
@@ -103,7 +136,7 @@ class Runs:
             if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 raise MisuseError(f"run {run.id} is being played by another process right now")
             self._write(run, PLAYING)
-            yield
+            yield Changes(self._place / run.id / "changes")
             self._write(run, ENDED)
         finally:
             os.close(descriptor)

@@ -91,9 +91,9 @@ class Session:
             lambda: asyncio.to_thread(_look, engine),
             lambda error: f"PostgreSQL cannot be reached: {str(getattr(error, 'orig', error)).splitlines()[0]}",
         )
-        with self._runs.playing(run):
+        with self._runs.playing(run) as changes:
             self._begun = True
-            player = Player(self._deal, run, client, engine, self._progress)
+            player = Player(self._deal, run, changes, client, engine, self._progress)
             played = await player.play()
             return played, await player.books(read_books, played)
 

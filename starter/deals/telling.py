@@ -6,9 +6,13 @@ from typing import Any, Final
 
 from models.money import Money
 from starter.deals.deal import Action
-from starter.deals.written import MilestoneNumber, PayoutNumber
+from starter.deals.written import BlockParty, MilestoneNumber, PayoutNumber, Written
 
-_SAID_ELSEWHERE: Final = frozenset({"do", "actor", "expect", "payment_method", "reason", "description", "details"})
+# What is long, or free text, or nobody's business.
+_SAID_ELSEWHERE: Final = frozenset(
+    {"do", "actor", "expect", "payment_method", "reason", "description", "details", "statement", "because"}
+    | {"name", "email", "language"}
+)
 
 
 def told(action: Action, currency: str) -> str:
@@ -26,10 +30,11 @@ def who(action: Action) -> str:
 def what(action: Action, currency: str) -> str:
     """The action with what is short enough to stand beside it: ``resolve_dispute split 0.70``."""
     said = action.said
-    values = (
-        getattr(said, name) for name in type(said).model_fields if name in said.model_fields_set - _SAID_ELSEWHERE
-    )
-    return " ".join((action.do, *filter(None, (_short(value, currency) for value in values))))
+    names = (name for name in type(said).model_fields if name in said.model_fields_set - _SAID_ELSEWHERE)
+    values = ((name, getattr(said, name)) for name in names)
+    words = (name if isinstance(value, Written) else _short(value, currency) for name, value in values)
+    does = "unblock_party" if isinstance(said, BlockParty) and said.because is None else action.do
+    return " ".join((does, *filter(None, words)))
 
 
 def amount(minor_units: int, currency: str) -> str:

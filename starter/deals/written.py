@@ -1,7 +1,7 @@
 """Commands, policies and escrows as people write them in a deal file, derived from the models that govern them.
 
 A file has amounts in major units, milestones by number or title, and actors by name; a dispute is the one that was
-raised last. A new command, or a new field of one, is playable without a line here.
+raised last. A new command, a new kind of policy, or a new field of one, is playable without a line here.
 
 One field on its way, ``amount`` of ``reverse_milestone``, in a deal in EUR:
 
@@ -35,8 +35,12 @@ from pydantic_core import PydanticCustomError
 from models.commands import Actor, Command, Create
 from models.decide import PLATFORM_COMMANDS
 from models.errors import ErrorCode
-from models.fields import Amount, Balance, DisputeId, Document, MilestoneId, PayoutId, TenantId, Window
+from models.exchange import Rate
+from models.fields import Amount, Balance, DisputeId, Document, Line, MilestoneId, PayoutId, TenantId, Window
 from models.money import MAX_AMOUNT, Money
+from models.parties import PartyDetails
+from models.policies import POLICY_KINDS
+from models.templates import Template
 
 D = TypeVar("D", bound=Document)
 
@@ -46,10 +50,14 @@ MOST_PAYOUTS: Final = 20
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file's texts are read by: the deal's currency, its people, and its milestones' names by position."""
+    """What a file's texts are read by: the deal's currency, its people and parties, its milestones' names by position.
+
+    ``people`` are those who can act, ``parties`` those with money.
+    """
 
     currency: str | None = None
     people: Mapping[str, Actor] = field(default_factory=dict)
+    parties: tuple[str, ...] = ()
     milestones: tuple[tuple[str, ...], ...] = ()
 
 
@@ -149,6 +157,14 @@ def _person(name: Any, info: ValidationInfo) -> Actor:
     return people[name]
 
 
+def _party(name: Any, info: ValidationInfo) -> str:
+    known = _facts(info).parties
+    if not isinstance(name, str) or name not in known:
+        found = repr(name) if isinstance(name, str) else "this"
+        raise ValueError(f"{found} is no party of this deal: parties has {', '.join(known)}")
+    return name
+
+
 def _code(code: Any) -> str:
     if code not in CODES:
         raise ValueError(f"{code!r} is not the code of a refusal: there are {', '.join(CODES)}")
@@ -157,6 +173,7 @@ def _code(code: Any) -> str:
 
 Person = Annotated[Any, BeforeValidator(_person)]
 MajorUnits = Annotated[Any, BeforeValidator(_amount)]
+PartyName = Annotated[Any, BeforeValidator(_party)]
 AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,100}$")]
 
 
@@ -181,6 +198,18 @@ class AdvanceClock(Written):
 
     do: Literal["advance_clock"]
     by: Window
+
+
+class Change(Written):
+    """Something of the tenant changes in mid-story; only the platform does that, so no actor is named."""
+
+
+class BlockParty(Change):
+    """A party's money freezes, and moves again once ``because`` is null."""
+
+    do: Literal["block_party"]
+    party: PartyName
+    because: Line | None
 
 
 # How the types of the models are written in a file.
@@ -223,7 +252,9 @@ def _fields(document: type[Document], without: tuple[str, ...], optional: tuple[
         if name in without or any(hint == implied for implied in _IMPLIED):
             continue
         required = document.model_fields[name].is_required() and name not in optional
-        fields[name] = (_as_written(hint), ... if required else None)
+        # A file says what the document's JSON says: a band begins ``from`` somewhere.
+        written = document.model_fields[name].alias or name
+        fields[written] = (_as_written(hint), ... if required else None)
     return fields
 
 
@@ -242,11 +273,28 @@ def _action(command: type[Command], name: str) -> type[Written]:
     return create_model(name, __base__=Written, __doc__=command.__doc__, **common, **own)
 
 
+def _change(name: str, document: type[Document] | None = None, **fields: Any) -> type[Change]:
+    own: dict[str, Any] = {"do": (Literal[name], ...), **fields}
+    return create_model(name, __base__=Change, **own, **(_fields(document, *_UNTOLD) if document else {}))
+
+
+# Of a rate, the file itself is the source, and the day of the run is its day unless the file says another.
+_UNTOLD: Final = (("source",), ("as_of",))
+_POLICIES: Final[dict[str, Any]] = {kind: (part(document) | None, None) for kind, document in POLICY_KINDS.items()}
+
+PARTY: Final = part(PartyDetails)
+POLICIES: Final = create_model("Policies", __base__=Written, **_POLICIES)
+RATE: Final = part(Rate, without=_UNTOLD[0], optional=_UNTOLD[1])
+TEMPLATE: Final = part(Template)
 ESCROW: Final = part(Create, without=tuple(Command.model_fields), optional=("title",))
 COMMANDS: Final = {row.name: row.command for row in PLATFORM_COMMANDS}
 ACTIONS: Final[dict[str, type[Written]]] = {
     "top_up": TopUp,
     **{name: _action(command, name) for name, command in COMMANDS.items()},
+    "change_policy": _change("change_policy", **_POLICIES),
+    "change_party": _change("change_party", PartyDetails, party=(PartyName, ...)),
+    "block_party": BlockParty,
+    "change_rate": _change("change_rate", Rate),
     "advance_clock": AdvanceClock,
 }
 
