@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, text
 _ADVISORY_LOCK = 4_201_770_001
 
 
-def upgrade(migration_url: str, app_role: str = "holdfast_app") -> None:
-    """Run every migration that is missing, as the role that owns the schema; ``app_role`` gets its grants.
+def upgrade(migration_url: str, app_role: str = "holdfast_app", to: str = "head") -> None:
+    """Run every migration that is missing up to ``to``, as the role that owns the schema; ``app_role`` gets its grants.
 
     Safe to call from several processes at once: one migrates, the others wait. Raises ``sqlalchemy.exc.DBAPIError``
     or ``psycopg.Error`` when the database cannot be reached or the role lacks rights; a failure leaves nothing behind.
@@ -25,6 +25,6 @@ def upgrade(migration_url: str, app_role: str = "holdfast_app") -> None:
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes["connection"] = connection
             config.attributes["app_role"] = sql.Identifier(app_role).as_string(connection.connection.driver_connection)
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
     finally:
         engine.dispose()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import IntegrityError
 
-from ledger import migrate
+from ledger import migrate, reads
+from ledger.audit import verify
 from ledger.migrate import upgrade
 from tests.servers import Servers, one
 
@@ -62,6 +64,45 @@ def test_processes_that_migrate_at_once_make_one_schema(servers: Servers, fresh:
     started = [subprocess.Popen([sys.executable, "-c", MIGRATE], env=environment) for _ in range(3)]
     assert [process.wait(60) for process in started] == [0, 0, 0]
     assert catalog(fresh) == catalog(servers.endpoints.migration_url)
+
+
+FIRST_BOOKS = """
+INSERT INTO tenant (id, name, mode, reporting_currency) VALUES ('ten_1', 'Old', 'test', 'EUR');
+INSERT INTO party (tenant_id, id) VALUES ('ten_1', 'bob');
+INSERT INTO escrow VALUES ('esc_1', 'ten_1', 'alice', 'bob', 1000, 'EUR', 'web', 'Logo', 'completed', 5,
+    1000, 0, 0, 1000, 0, '{}', '{}', '2026-01-01Z', '2026-01-02Z');
+INSERT INTO milestone VALUES ('mil_1', 'esc_1', 1, 'All', NULL, 1000, 0, NULL, 'paid', 1, '[]', NULL, false);
+INSERT INTO settlement (id, tenant_id, escrow_id, command_id, milestone, outcome, currency, total, platform_fee,
+    seller_payout, buyer_refund, fee_policy_version, fee_rule, fee_rate, fee_steps, created_at) VALUES
+    ('set_1', 'ten_1', 'esc_1', 'c', 'mil_1', 'release', 'EUR', 1000, 100, 900, 0, 1, 'release/*', 0.10, '[]',
+    '2026-01-02Z');
+INSERT INTO settled_milestone VALUES ('mil_1', 'set_1');
+INSERT INTO deadline VALUES ('dln_1', 'esc_1', 'mil_1', 'auto_approve', 1, '2026-01-15Z', false, NULL);
+INSERT INTO audit (id, tenant_id, escrow_id, command_id, name, actor_role, details, outcome, before_version,
+    after_version, received_at) SELECT 'aud_' || n, 'ten_1', 'esc_1', 'c' || n, 'approve_milestone', 'buyer', '{}',
+    'accepted', n, n + 1, '2026-01-02Z' FROM generate_series(0, 4) AS n;
+"""
+
+
+def test_books_of_the_first_version_are_carried_over(fresh: str) -> None:
+    """What was released can be clawed back and counts as volume, and the audit of before is a chain as well."""
+    upgrade(fresh, to="0001")
+    with psycopg.connect(fresh.replace("+psycopg", "")) as connection:
+        connection.execute(FIRST_BOOKS)
+    upgrade(fresh)
+    engine = create_engine(fresh)
+    escrow = reads.escrow(engine, "esc_1")
+    assert escrow is not None
+    (release,) = escrow.releases
+    assert (release.id, release.principal, release.fee, release.reachable) == ("set_1", 1000, 100, 1000)
+    assert (release.milestones, release.rate.rate) == (("mil_1",), 1)
+    assert reads.volume(engine, "ten_1", "bob", "EUR") == 1000
+    assert [row["position"] for row in reads.audit(engine, "esc_1")] == [1, 2, 3, 4, 5]
+    broken = {"changed", "reordered", "wrong previous"}
+    assert not [one for one in verify(engine, "ten_1").findings if one.kind in broken]
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("UPDATE audit SET message = 'x'"))
+    engine.dispose()
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(fresh: str) -> None:
