@@ -4,8 +4,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+SOAK_MINUTES ?= 10
+SOAK_SEED ?=
 
-.PHONY: help install demo test lint bench lock clean
+.PHONY: help install demo test soak lint bench lock clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -26,6 +28,10 @@ demo: install ## Play the EUR 5,000 website redesign on a real Temporal and a re
 
 test: install ## Run the tests on the embedded servers.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Ctrl-C ends it early; SOAK_SEED=<number> plays one seed again and shortens what fails.
+soak: install ## Play random commands against a model of the books for SOAK_MINUTES (10).
+	@SOAK_MINUTES="$(SOAK_MINUTES)" SOAK_SEED="$(SOAK_SEED)" $(BIN)/python -m tests.database.books_soak
 
 lint: install ## Check formatting, lint rules and types.
 	$(BIN)/ruff format --check .

@@ -127,8 +127,12 @@ class Books:
 
 
 def input_hash(command: Command) -> str:
-    """A fingerprint of what was asked, without when it was received: a retry may carry another time."""
-    return hashlib.sha256(command.model_dump_json(exclude={"received_at"}).encode()).hexdigest()
+    """A fingerprint of what was asked, without when it was received: a retry may carry another time.
+
+    Without defaults too, so that a later version, which knows more fields, computes the same.
+    """
+    said = command.model_dump_json(exclude={"received_at"}, exclude_defaults=True)
+    return hashlib.sha256(f"{command.name} {said}".encode()).hexdigest()
 
 
 def _repeated(command: Command, stored: tuple[str, Outcome], digest: str) -> Outcome:
@@ -157,6 +161,7 @@ def _decide_all(command: Command, loaded: Loaded, refusal: Refusal | None, diges
     received = max(command.received_at or recorded, recorded - _LONGEST_BACKLOG)
     ahead = timedelta(seconds=loaded.clock_offset)
     asked_at = received + ahead
+    loaded = replace(loaded, funds=replace(loaded.funds, asked_at=max(asked_at, recorded + ahead)))
     escrow = loaded.escrow
     tenant = escrow.tenant if escrow else command.tenant  # type: ignore[attr-defined]  # only a create has no escrow
     batch = Batch(tenant, escrow, received)

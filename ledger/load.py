@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -94,8 +95,7 @@ _PARTY: Final = """
         'blocked_because', {role}.blocked_because,
         'wallet', (SELECT balance FROM account WHERE (tenant_id, kind, owner, currency) = (t.id, 'wallet', s.{role}, s.currency)),
         'payable', (SELECT balance FROM account WHERE (tenant_id, kind, owner, currency) = (t.id, 'payable', s.{role}, s.currency)),
-        'receivable', (SELECT sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END) FROM entry
-            WHERE (tenant_id, account_kind, owner, currency) = (t.id, 'receivable', s.{role}, s.currency)))
+        'receivable', (SELECT balance FROM account WHERE (tenant_id, kind, owner, currency) = (t.id, 'receivable', s.{role}, s.currency)))
 """  # noqa: E501
 
 CIRCUMSTANCES: Final = f"""
@@ -157,7 +157,7 @@ def load(connection: Connection, command: Command, charge: str | None, reserves:
         "template": create and create.template,
         "charge": charge,
         "buyers": isinstance(command, _BUYERS_MONEY),
-        "sellers": not isinstance(command, Create | Amend | Fund),
+        "sellers": create is None,
     }
     with connection.pipeline():
         connection.execute(LOCK_ESCROW, parameters)
@@ -194,7 +194,7 @@ def _loaded(row: TupleRow | None, reserves: SpendPolicy) -> Loaded:
         charge=charge if charge in {"succeeded", "declined"} else None,
         charge_reason=reason,
         charged=charged,
-        rate=pick(rates, currency, reporting),
+        rate=pick(rates, currency, reporting, _oldest_rate(policies.release)),
     )
     return Loaded(
         escrow=Escrow.model_validate_json(escrow) if escrow else None,
@@ -204,6 +204,11 @@ def _loaded(row: TupleRow | None, reserves: SpendPolicy) -> Loaded:
         clock_offset=offset,
         known_tenant=True,
     )
+
+
+def _oldest_rate(policy: ReleasePolicy) -> date:
+    """Older than this a rate is passed over, if there is another; whether it may serve is for the rules to say."""
+    return (datetime.now(UTC) - policy.max_rate_age).date()
 
 
 def _party(facts: str, **more: Any) -> Party:

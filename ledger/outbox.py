@@ -35,6 +35,8 @@ SELECT o.event_id, o.attempts, o.escrow_id, o.tenant_id, e.type, e.version, e.da
        t.mode = 'test', s.title, s.currency, s.buyer, b.email, b.language, s.seller, v.email, v.language,
        (SELECT json_object_agg(m.id, m.title)::text FROM milestone m WHERE m.escrow_id = o.escrow_id),
        (SELECT json_object_agg(p.id, p.party)::text FROM payout p WHERE p.escrow_id = o.escrow_id),
+       (SELECT json_object_agg(m.id, left(m.description, 200))::text FROM milestone m
+        WHERE m.escrow_id = o.escrow_id AND m.description IS NOT NULL),
        (SELECT json_agg(json_build_array(n.channel, n.recipient_role, n.party))::text
         FROM notification n WHERE n.event_id = o.event_id)
 FROM o
@@ -149,8 +151,11 @@ class Outbox:
 
 def _claim(connection: Connection, row: tuple[Any, ...]) -> Claim:
     event_id, attempts, escrow, tenant, kind, version, data, occurred_at, rehearsal, title, currency = row[:11]
-    buyer, seller, (milestones, payouts, told) = row[11:14], row[14:17], (json.loads(one or "[]") for one in row[17:])
-    agreement = Agreement(title, currency, dict(milestones), dict(payouts)) if title is not None else None
+    buyer, seller, *lists = row[11:14], row[14:17], *(json.loads(one or "[]") for one in row[17:])
+    milestones, payouts, descriptions, told = lists
+    agreement = (
+        Agreement(title, currency, dict(milestones), dict(payouts), dict(descriptions)) if title is not None else None
+    )
     news = News(
         event=Event(event_id, kind, tenant, escrow, version, json.loads(data), occurred_at),
         agreement=agreement,

@@ -94,10 +94,10 @@ def listed(engine: Engine, tenant: str) -> list[Rate]:
 
 
 @lru_cache(maxsize=512)
-def pick(candidates: str | None, base: str, quote: str) -> Rate | None:
+def pick(candidates: str | None, base: str, quote: str, oldest: date | None = None) -> Rate | None:
     """The rate in force among what SQL's ``newest_rates`` answered for the same two currencies, as JSON text.
 
-    None when there is none, and when the currencies are the same: then SQL looks nothing up and none is needed.
+    One of before ``oldest`` is passed over, if there is another. None when there is none, and when the currencies are the same: then SQL looks nothing up and none is needed.
     """
     if candidates is None:
         return None
@@ -106,7 +106,14 @@ def pick(candidates: str | None, base: str, quote: str) -> Rate | None:
     for candidate in json.loads(candidates):
         belongs = own if candidate.pop("own") else everyones
         belongs.append(Rate.model_validate_json(json.dumps(candidate)))
-    return _direct(own, base, quote) or _direct(everyones, base, quote) or _over_pivot(own, everyones, base, quote)
+    found = (
+        _direct(own, base, quote),
+        _direct(everyones, base, quote),
+        _over_pivot(own, everyones, base, quote),
+        _over_pivot([], everyones, base, quote),
+    )
+    in_order = [rate for rate in found if rate]
+    return next((rate for rate in in_order if oldest is None or rate.as_of >= oldest), next(iter(in_order), None))
 
 
 def _direct(rates: list[Rate], base: str, quote: str) -> Rate | None:

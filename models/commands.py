@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from models.fields import (
     Amount,
+    Balance,
     Category,
     ChargebackId,
     CommandId,
@@ -32,7 +33,6 @@ from models.fields import (
     Text,
     Window,
 )
-from models.payout_terms import PayoutTerms
 
 Role = Literal["buyer", "seller", "operator", "platform", "system"]
 
@@ -71,15 +71,28 @@ class MilestoneDraft(Document):
     due: date | None = None
 
 
+class PayoutOverride(Document):
+    """The parts of the payout terms that the platform may set for one escrow; see ``PayoutTerms``."""
+
+    trigger: Literal["event", "time", "manual"] | None = None
+    clearance: Window | None = None
+    minimum: Balance | None = None
+    retry_after: Window | None = None
+    retries: Annotated[int, Field(ge=0, le=20)] | None = None
+
+
 class ReleaseOverride(Document):
-    """The parts of the tenant's release policy that one escrow may set for itself."""
+    """The parts of the tenant's release policy that one escrow may set for itself.
+
+    The terms of payout are for the platform and its operators to set, not for a party.
+    """
 
     mode: Literal["auto", "manual"] | None = None
     review_window: Window | None = None
     reminders: Annotated[tuple[Window, ...], Field(max_length=5)] | None = None
     evidence_required: bool | None = None
     max_rejections: Annotated[int, Field(ge=1, le=20)] | None = None
-    payout: PayoutTerms | None = None
+    payout: PayoutOverride | None = None
 
 
 class Create(Command):

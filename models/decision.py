@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from models import ids
 from models.commands import Command
 from models.divisions import Division, Projection
+from models.errors import ErrorCode, RefusedError
 from models.escrow import Deadline, Escrow, Milestone
 from models.exchange import Rate, Translation
 from models.facts import Carried, Funds
@@ -161,7 +162,9 @@ class Case:
         return self
 
     def post(self, transaction: LedgerTransaction) -> Self:
-        """Add a ledger transaction."""
+        """Add a ledger transaction. One that moves nothing is refused here, before PostgreSQL refuses all for it."""
+        if any(posting.money.amount <= 0 for posting in transaction.postings):
+            raise RefusedError(ErrorCode.INVALID_TRANSITION, f"there is nothing to move: {transaction.memo}")
         self.transactions.append(transaction)
         self.funds = self.funds.after(transaction, self.escrow.buyer, self.escrow.seller)
         return self

@@ -30,14 +30,14 @@ class DisputeCharge:
         return self.seller_owed + self.buyer_owed
 
 
-def assess(fee: DisputeFee, division: Division) -> DisputeCharge:
+def assess(fee: DisputeFee, division: Division, unused: Money | None = None) -> DisputeCharge:
     """Who pays a dispute fee out of a division, and what is left owing.
 
     1500 by the loser of 10000 / 63000 / 27000 is 1500 of the buyer's 27000; by the buyer of 10000 / 90000 / 0 it is
     taken from nobody and owed by the buyer. ``loser`` got the smaller part; on a tie both pay, as for ``split``: half
-    each, the odd unit is the seller's.
+    each, the odd unit is the seller's. ``unused`` of the buyer's refund was no part of what was divided.
     """
-    buyer = Money(_part_of_the_buyer(fee, division), division.total.currency)
+    buyer = Money(_part_of_the_buyer(fee, division, unused.amount if unused else 0), division.total.currency)
     seller = Money(fee.amount, division.total.currency) - buyer
     seller_taken = Money(min(seller.amount, division.seller_payout.amount), seller.currency)
     buyer_taken = Money(min(buyer.amount, division.buyer_refund.amount), buyer.currency)
@@ -57,8 +57,8 @@ def with_dispute_fee(division: Division, charge: DisputeCharge) -> Division:
     )
 
 
-def _part_of_the_buyer(fee: DisputeFee, division: Division) -> int:
-    payer, seller, buyer = fee.payer, division.seller_payout.amount, division.buyer_refund.amount
+def _part_of_the_buyer(fee: DisputeFee, division: Division, unused: int) -> int:
+    payer, seller, buyer = fee.payer, division.seller_payout.amount, division.buyer_refund.amount - unused
     if payer == "loser" and seller != buyer:
         payer = "seller" if seller < buyer else "buyer"
     return {"seller": 0, "buyer": fee.amount}.get(payer, fee.amount // 2)

@@ -18,7 +18,7 @@ from models.states import TERMINAL, ChargebackStatus, DisputeStatus, MilestoneSt
 OPEN_MILESTONE = frozenset({MilestoneStatus.PENDING, MilestoneStatus.SUBMITTED, MilestoneStatus.REJECTED})
 RELEASED_MILESTONE = frozenset({MilestoneStatus.APPROVED, MilestoneStatus.PAID})
 
-Hold = Literal["clearance", "manual", "minimum", "kyc", "blocked"]
+Hold = Literal["clearance", "manual", "minimum", "kyc", "blocked", "chargeback"]
 
 
 class Milestone(Document):

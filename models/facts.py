@@ -1,6 +1,7 @@
 """Facts from outside the escrow that a rule may need, read under lock in the same transaction."""
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal, Self
 
 from models.exchange import Rate
@@ -52,7 +53,8 @@ class Party:
 @dataclass(frozen=True)
 class Funds:
     """The two parties; ``charge`` is what became of the card charge of this very command and ``charged`` its amount in
-    minor units, ``rate`` the newest exchange rate from the deal's to the reporting currency.
+    minor units, ``rate`` the newest exchange rate from the deal's to the reporting currency. ``asked_at`` is the
+    tenant's time of the whole transaction, where a deadline that was due earlier acts at its own moment.
     """
 
     buyer: Party = field(default_factory=Party)
@@ -61,6 +63,7 @@ class Funds:
     charge_reason: str | None = None
     charged: int | None = None
     rate: Rate | None = None
+    asked_at: datetime | None = None
 
     def after(self, transaction: LedgerTransaction, buyer: str, seller: str) -> Self:
         """The facts once a transaction is posted: the next rule in the same database transaction reads these."""
@@ -71,6 +74,10 @@ class Funds:
             elif posting.owner == seller:
                 funds = replace(funds, seller=funds.seller.after(posting))
         return funds
+
+    def none_carried(self) -> Self:
+        """The facts once everything that was carried forward goes."""
+        return replace(self, seller=replace(self.seller, carried=()))
 
     def released(self, units: int) -> Self:
         """The facts once the seller was released some more, in minor units: the next tier counts it."""

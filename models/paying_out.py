@@ -11,6 +11,8 @@ from models.states import PayoutStatus
 
 # How often a payout that waits for a party (its papers, its next earnings) is looked at again.
 LOOK_AGAIN: Final = timedelta(days=1)
+# These holds end when somebody asks, or when the bank has decided; no time ends them.
+_ENDED_BY_SOMEBODY: Final = frozenset({"manual", "chargeback"})
 _LONGEST_BACK_OFF: Final = timedelta(days=1)
 
 
@@ -27,7 +29,7 @@ def make_due(case: Case, settlement: Settlement) -> None:
         settlement=settlement.id,
         milestones=settlement.milestones,
         party=case.escrow.seller,
-        destination=case.funds.seller.destination,
+        destination=None,  # the party's own of the moment when it is sent
         amount=earned.amount - netted,
         ready_at=_ready_at(case, settlement.milestones),
         netted=netted,
@@ -59,9 +61,14 @@ def consider(case: Case, payout: Payout) -> None:
     case.change_payout(payout.id, hold=hold, reason=reason)
     if payout.hold != hold:
         case.emit("payout.held", payout=payout.id, amount=payout.amount, hold=hold, reason=reason)
-    if hold != "manual":
-        at = payout.ready_at if hold == "clearance" and payout.ready_at else case.now + LOOK_AGAIN
+    if hold not in _ENDED_BY_SOMEBODY:
+        at = payout.ready_at if hold == "clearance" and payout.ready_at else _tomorrow(case)
         case.schedule([deadline(case, payout, "pay_out", at)])
+
+
+def _tomorrow(case: Case) -> datetime:
+    """A day from when somebody asked, not from when it was due: after an outage that is once, not once a day."""
+    return max(case.now, case.funds.asked_at or case.now) + LOOK_AGAIN
 
 
 def hold_of(case: Case, payout: Payout) -> tuple[Hold, str] | None:
@@ -83,6 +90,8 @@ def hold_of(case: Case, payout: Payout) -> tuple[Hold, str] | None:
 def hold_of_party(case: Case, payout: Payout) -> tuple[Hold, str] | None:
     """Why the party may not be paid at all now, whatever the terms."""
     escrow = case.escrow
+    if chargeback := escrow.open_chargeback:
+        return "chargeback", f"the payer's bank decides on {chargeback.kind} {chargeback.reference} first"
     objection = objection_to_payout(
         case.policies.compliance, escrow.money(payout.amount), escrow.seller, case.funds.seller
     )
@@ -125,7 +134,7 @@ def _ready_at(case: Case, milestones: tuple[str, ...]) -> datetime | None:
 
 def _carried(case: Case, payout: Payout) -> int:
     """What else is carried forward to the same seller: in this escrow and in others, in minor units."""
-    here = (one.amount for one in case.escrow.payouts if one.id != payout.id and _waits(one))
+    here = (one.amount for one in case.escrow.payouts if one.id != payout.id and _waits(one) and not one.enough)
     return sum(here) + sum(one.amount for one in case.funds.seller.carried)
 
 
@@ -138,7 +147,8 @@ def _take_along(case: Case) -> None:
             case.drop_deadlines(payout=one.id)
             case.change_payout(one.id, hold=None, reason=None, enough=True)
             case.emit("payout.due", payout=one.id, amount=one.amount)
-    case.carried_along = case.funds.seller.carried
+    case.carried_along += case.funds.seller.carried
+    case.funds = case.funds.none_carried()
 
 
 def _waits(payout: Payout) -> bool:

@@ -54,6 +54,15 @@ def _move(memo: str, money: Money, source: tuple[AccountKind, str], *targets: tu
     return LedgerTransaction(memo, (Posting(*source, "debit", money), *credits_))
 
 
+def _divide(
+    memo: str, sources: Sequence[tuple[AccountKind, str, Money]], *targets: tuple[AccountKind, str, Money]
+) -> LedgerTransaction:
+    """Debit the sources, credit the targets; legs of nothing are not written."""
+    debits = (Posting(kind, owner, "debit", part) for kind, owner, part in sources if part.amount)
+    credits_ = (Posting(kind, owner, "credit", part) for kind, owner, part in targets if part.amount)
+    return LedgerTransaction(memo, (*debits, *credits_))
+
+
 def top_up(gateway: str, buyer: str, money: Money) -> LedgerTransaction:
     """Money arrived at the gateway and is the buyer's: debit gateway_cash, credit wallet."""
     return _move("top up", money, (AccountKind.GATEWAY_CASH, gateway), (AccountKind.WALLET, buyer, money))
@@ -75,16 +84,14 @@ def unfreeze(escrow: str, money: Money) -> LedgerTransaction:
 
 
 def settle(
-    memo: str, source: AccountKind, escrow: str, buyer: str, seller: str, division: Division, dispute_fee: Money
+    memo: str, escrow: str, frozen: Money, buyer: str, seller: str, division: Division, dispute_fee: Money
 ) -> LedgerTransaction:
-    """A settlement: debit what was held or frozen; credit the seller's payable, the buyer's wallet and the fees.
-
-    ``dispute_fee`` is part of the division's platform fee, and revenue of its own.
+    """A settlement: debit what was held and, of it, what a dispute had frozen; credit the seller's payable, the buyer's
+    wallet and the fees. ``dispute_fee`` is part of the division's platform fee, and revenue of its own.
     """
-    return _move(
+    return _divide(
         memo,
-        division.total,
-        (source, escrow),
+        [(AccountKind.DISPUTED_FUNDS, escrow, frozen), (AccountKind.ESCROW_HOLD, escrow, division.total - frozen)],
         (AccountKind.PAYABLE, seller, division.seller_payout),
         (AccountKind.WALLET, buyer, division.buyer_refund),
         (AccountKind.FEE_REVENUE, PLATFORM, division.platform_fee - dispute_fee),

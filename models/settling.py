@@ -11,7 +11,6 @@ from models.exchange import Rate, refuse_stale, translate
 from models.fees import Fee
 from models.money import Money
 from models.paying_out import make_due
-from models.postings import AccountKind
 
 
 def settle(
@@ -21,37 +20,60 @@ def settle(
     fee: Fee,
     base: Money,
     *,
-    source: AccountKind = AccountKind.ESCROW_HOLD,
+    steps: tuple[str, ...],
+    frozen: Money | None = None,
     milestones: tuple[str, ...] = (),
     dispute: str | None = None,
     projection: Projection | None = None,
     dispute_charge: DisputeCharge | None = None,
-    steps: tuple[str, ...] = (),
 ) -> None:
     """Record a division of held or frozen money, post it, and make the seller's part due.
 
     ``base`` is what leaves of the deal's own amount; what the division has beyond it comes from the buyer's surcharge.
-    Raises ``RefusedError`` where nothing may move: a party is blocked, a chargeback is open, there is no exchange rate.
+    ``frozen`` of the division's total comes out of a dispute, the rest is held. Raises ``RefusedError`` where nothing
+    may move: a party is blocked, a chargeback is open, there is no exchange rate.
     """
     escrow = case.escrow
     refuse_frozen(case)
     rate = rate_of(case)
-    taken = _nothing(base) if dispute_charge is None else dispute_charge.seller_taken + dispute_charge.buyer_taken
-    released = _released(outcome, division, fee, base, dispute_charge)
+    frozen = frozen or _nothing(base)
+    taken = dispute_charge.taken if dispute_charge else _nothing(base)
+    principal, platform_fee, added = _released(outcome, division, fee, base, dispute_charge)
     settlement = Settlement(
-        case.id("set"), outcome, milestones, dispute, division, FeeRuleRef.of(fee), steps, rate,
-        translate(division, rate), taken.amount, released[0].amount, projection,
-    )  # fmt: skip
+        id=case.id("set"),
+        outcome=outcome,
+        milestones=milestones,
+        dispute=dispute,
+        division=division,
+        rule=FeeRuleRef.of(fee),
+        steps=steps,
+        rate=rate,
+        translation=translate(division, rate),
+        dispute_fee=taken.amount,
+        volume=principal.amount,
+        projection=projection,
+    )
     case.settlement = settlement
-    case.post(postings.settle(outcome, source, escrow.id, escrow.buyer, escrow.seller, division, taken))
-    _count(case, division, base, source)
-    if released[0].amount:
-        _remember(case, settlement, *released)
-        case.funds = case.funds.released(released[0].amount)
+    case.post(postings.settle(outcome, escrow.id, frozen, escrow.buyer, escrow.seller, division, taken))
+    _count(case, division, base, frozen)
+    if principal.amount:
+        _remember(case, settlement, principal, platform_fee, added)
+        case.funds = case.funds.released(principal.amount)
     case.emit("settlement.posted", settlement=settlement.id, outcome=outcome, total=division.total.amount)
     if dispute_charge:
         _owe(case, dispute_charge)
     make_due(case, settlement)
+
+
+def fee_steps(fee: Fee, priced: Money, surcharge: Money) -> tuple[str, ...]:
+    """How a fee came about; and what was taken of it, where the buyer had added less for it than is due now."""
+    due = fee.parts(fee.on(priced))[0]
+    if due.amount <= surcharge.amount:
+        return fee.steps(priced)
+    return (
+        *fee.steps(priced),
+        f"of {due.amount} for the buyer only {surcharge.amount} had been added: {surcharge.amount}",
+    )
 
 
 def refuse_frozen(case: Case) -> None:
@@ -85,7 +107,7 @@ def rate_of(case: Case) -> Rate:
     """
     escrow = case.escrow
     quote = case.policies.reporting_currency or escrow.currency
-    today = escrow.real_time(case.now).date()
+    today = escrow.real_time(max(case.now, case.funds.asked_at or case.now)).date()
     if quote == escrow.currency:
         return Rate.identity(quote, today)
     refuse_stale(case.funds.rate, escrow.currency, quote, today, case.policies.release.max_rate_age)
@@ -113,14 +135,18 @@ def _released(
     return platform_fee - buyers + payout, platform_fee, buyers
 
 
-def _count(case: Case, division: Division, base: Money, source: AccountKind) -> None:
+def _count(case: Case, division: Division, base: Money, frozen: Money) -> None:
     escrow = case.escrow
     total, back = division.total.amount, division.buyer_refund.amount
-    case.change(released=escrow.released + total - back, refunded=escrow.refunded + back)
-    if source == AccountKind.ESCROW_HOLD:
-        case.change(held=escrow.held - total, surcharge=escrow.surcharge - (total - base.amount))
-    else:
-        case.change(disputed=escrow.disputed - total)
+    held = total - frozen.amount
+    case.change(
+        held=escrow.held - held,
+        disputed=escrow.disputed - frozen.amount,
+        # A dispute over everything froze what was added for the fee as well; otherwise that is still held.
+        surcharge=escrow.surcharge - min(held, total - base.amount),
+        released=escrow.released + total - back,
+        refunded=escrow.refunded + back,
+    )
 
 
 def _remember(case: Case, settlement: Settlement, principal: Money, fee: Money, buyers: Money) -> None:
@@ -142,12 +168,12 @@ def _owe(case: Case, charge: DisputeCharge) -> None:
     for party, money in ((case.escrow.seller, charge.seller_owed), (case.escrow.buyer, charge.buyer_owed)):
         if money.amount:
             case.post(postings.owe_dispute_fee(party, money))
-            case.emit("receivable.recorded", party=party, amount=money.amount, because="dispute fee")
+            case.emit("receivable.recorded", party=party, amount=money.amount, reason="dispute fee")
 
 
 def held_rest(escrow: Escrow, leaving: Money) -> bool:
-    """Whether nothing of the deal's amount is held any more once this leaves: the unused surcharge goes along."""
-    return escrow.principal == leaving.amount
+    """Whether nothing of the deal's amount is left once this leaves: the unused surcharge goes along."""
+    return escrow.principal == leaving.amount and not escrow.disputed
 
 
 def _nothing(like: Money) -> Money:

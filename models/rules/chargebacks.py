@@ -6,13 +6,14 @@ from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
 from models.escrow import RELEASED_MILESTONE, Chargeback, Escrow, Milestone, Release
 from models.money import Money
+from models.paying_out import consider
 from models.postings import PLATFORM, AccountKind
 from models.rules import clawbacks, disputes
 from models.rules.admission import open_milestones, refuse_transition
 from models.rules.disputes import restart_clock
 from models.rules.milestones import review_deadlines
 from models.rules.payouts import GATEWAY
-from models.states import TERMINAL, ChargebackStatus, DisputeStatus, MilestoneStatus, State
+from models.states import TERMINAL, ChargebackStatus, DisputeStatus, MilestoneStatus, PayoutStatus, State
 
 
 def check_open(escrow: Escrow, command: OpenChargeback) -> None:
@@ -66,10 +67,21 @@ def open_chargeback(case: Case, command: OpenChargeback) -> Decision:
     case.stop_clock({milestone.id for milestone in escrow.milestones})
     if dispute := escrow.open_dispute:
         case.drop_deadlines(dispute=dispute.id)
-    case.emit("chargeback.opened", chargeback=chargeback.id, kind=command.kind, amount=command.amount, frozen=frozen)
+    case.emit(
+        "chargeback.opened", chargeback=chargeback.id, kind=command.kind, amount=command.amount, frozen=frozen,
+        reason=command.reason,
+    )  # fmt: skip
     if command.kind == "failed_charge":
         _take_back(case, command.amount - frozen)
+    _look_at_payouts(case)
     return case.decision(escrow.state)
+
+
+def _look_at_payouts(case: Case) -> None:
+    """What was released and has not been sent waits for the bank as well, and for nothing else once it has decided."""
+    for payout in case.escrow.payouts:
+        if payout.status == PayoutStatus.DUE:
+            consider(case, payout)
 
 
 def check_close(escrow: Escrow, command: CloseChargeback) -> None:
@@ -117,6 +129,7 @@ def _won(case: Case, chargeback: Chargeback) -> Decision:
         contested=escrow.contested - chargeback.frozen,
     )
     _restart_clocks(case)
+    _look_at_payouts(case)
     return case.decision(escrow.state)
 
 
@@ -141,6 +154,7 @@ def _lost(case: Case, chargeback: Chargeback) -> Decision:
     promised = open_milestones(case.escrow)
     _cut(case, promised, sum(one.remaining for one in promised) - case.escrow.principal)
     _restart_clocks(case)
+    _look_at_payouts(case)
     return case.decision(_state_after(case))
 
 
@@ -193,7 +207,7 @@ def _take_from_buyer(case: Case, units: int) -> None:
         charged_back=escrow.charged_back + units,
     )
     if refunded > wallet:
-        case.emit("receivable.recorded", party=escrow.buyer, amount=refunded - wallet, because="charged back")
+        case.emit("receivable.recorded", party=escrow.buyer, amount=refunded - wallet, reason="charged back")
 
 
 def _cut_dispute(case: Case, units: int) -> None:
@@ -203,6 +217,7 @@ def _cut_dispute(case: Case, units: int) -> None:
         raise AssertionError("unreachable: disputed money belongs to an open dispute")
     amount = max(dispute.amount - units, 0)
     added = dispute.surcharge - (units - (dispute.amount - amount))
+    case.drop_deadlines(dispute=dispute.id)
     covered = tuple(one for one in case.escrow.milestones if one.id in dispute.milestones)
     _cut(case, covered, sum(one.remaining for one in covered) - amount)
     if amount:
@@ -235,10 +250,10 @@ def _state_after(case: Case) -> State:
     escrow = case.escrow
     if escrow.state in TERMINAL:
         return escrow.state
-    if escrow.principal == 0 and escrow.surcharge:
-        _return_surcharge(case)
     if escrow.open_dispute:
         return State.DISPUTED
+    if escrow.principal == 0 and escrow.surcharge:
+        _return_surcharge(case)
     if escrow.principal:
         submitted = any(one.status == MilestoneStatus.SUBMITTED for one in escrow.milestones)
         if submitted:

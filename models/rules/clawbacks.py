@@ -7,11 +7,13 @@ from models.errors import ErrorCode, RefusedError
 from models.escrow import Escrow, Milestone, Release
 from models.exchange import Translation, convert
 from models.money import Money
+from models.paying_out import consider
 from models.postings import PLATFORM, AccountKind
 from models.settling import refuse_frozen
 from models.states import MilestoneStatus, PayoutStatus
 
 # Nothing of these has left yet: what is taken from the payable is no longer theirs to send.
+_TAKEN_BACK = "taken back before it was sent"
 _UNSENT = frozenset({PayoutStatus.DUE, PayoutStatus.FAILED, PayoutStatus.RETURNED})
 
 
@@ -27,7 +29,7 @@ def check(escrow: Escrow, milestone: Milestone, units: int) -> None:
         )
 
 
-def claw_back(case: Case, milestone: Milestone, returned: Money) -> Decision:
+def claw_back(case: Case, milestone: Milestone, returned: Money, reason: str) -> Decision:
     """Return a part after release, by the original settlement's own rates.
 
     50000 of a release of 150000 at 10 %: the platform gives back 5000 and the seller 45000. The escrow's state stays.
@@ -57,7 +59,7 @@ def claw_back(case: Case, milestone: Milestone, returned: Money) -> Decision:
     clawed = milestone.clawed + returned.amount
     gone = clawed == milestone.remaining
     case.change_milestone(milestone.id, clawed=clawed, **({"status": MilestoneStatus.REFUNDED} if gone else {}))
-    case.emit("milestone.clawed_back", milestone=milestone.id, amount=whole.amount)
+    case.emit("milestone.clawed_back", milestone=milestone.id, amount=whole.amount, reason=reason)
     case.emit("settlement.posted", settlement=case.settlement.id, outcome="reversal", total=whole.amount)
     return case.decision(case.escrow.state)
 
@@ -89,7 +91,7 @@ def take(
     ]
     case.post(postings.take_back(memo, sources, target))
     if owed:
-        case.emit("receivable.recorded", party=seller, amount=owed, because=memo)
+        case.emit("receivable.recorded", party=seller, amount=owed, reason=memo)
     _shrink_payouts(case, release, payable)
     return TakenBack(release.id, fee.amount, payable, wallet, owed)
 
@@ -112,10 +114,12 @@ def _shrink_payouts(case: Case, release: Release, units: int) -> None:
         cut = min(units, payout.amount)
         if cut < payout.amount:
             case.change_payout(payout.id, amount=payout.amount - cut)
+            if payout.hold:
+                consider(case, payout.model_copy(update={"amount": payout.amount - cut}))
             continue
         case.drop_deadlines(payout=payout.id)
-        case.change_payout(payout.id, status=PayoutStatus.CANCELLED, hold=None, reason="taken back before it was sent")
-        case.emit("payout.cancelled", payout=payout.id, amount=payout.amount)
+        case.change_payout(payout.id, status=PayoutStatus.CANCELLED, hold=None, reason=_TAKEN_BACK)
+        case.emit("payout.cancelled", payout=payout.id, amount=payout.amount, reason=_TAKEN_BACK)
 
 
 def _translated(release: Release, whole: Money) -> Translation:

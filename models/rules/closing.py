@@ -6,7 +6,7 @@ from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
 from models.escrow import Escrow
 from models.rules.admission import open_milestones
-from models.settling import refuse_frozen, settle
+from models.settling import fee_steps, refuse_frozen, settle
 from models.states import MilestoneStatus, State
 
 
@@ -19,7 +19,8 @@ def complete(case: Case, command: Complete) -> Decision:  # noqa: ARG001 - every
     division = divisions.release(total, fee, escrow.money(escrow.surcharge))
     settle(
         case, "release", division, fee, total,
-        milestones=tuple(milestone.id for milestone in milestones), steps=fee.steps(total),
+        milestones=tuple(milestone.id for milestone in milestones),
+        steps=fee_steps(fee, total, escrow.money(escrow.surcharge)),
     )  # fmt: skip
     return case.emit("escrow.completed").decision(State.COMPLETED)
 

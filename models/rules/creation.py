@@ -8,7 +8,9 @@ from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
 from models.escrow import Escrow, Milestone
 from models.money import Money
+from models.payout_terms import PayoutTerms
 from models.policies import ReleasePolicy
+from models.rules.admission import PEOPLE
 from models.states import State
 from models.templates import TEMPLATES, Template, from_template
 
@@ -43,6 +45,12 @@ def create(case: Case, command: Create) -> Decision:
     if command.buyer == command.seller:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "buyer and seller must be two different parties")
     drafts = _drafts(case, command)
+    if command.release.payout and command.actor.role in PEOPLE:
+        raise RefusedError(
+            ErrorCode.FORBIDDEN,
+            "the terms of payout are the platform's: a platform or an operator may set them for an escrow",
+            actor=str(command.actor),
+        )
     case.change(release=_override(case.policies.release, command.release))
     case.change(milestones=_milestones(case, command.amount, drafts))
     _wallet_gate(case, command.amount)
@@ -128,7 +136,9 @@ def _refuse_sum_above(amount: Money, parts: list[int]) -> None:
 def _override(policy: ReleasePolicy, override: ReleaseOverride) -> ReleasePolicy:
     """The tenant's release policy with what this escrow sets for itself, validated as a whole."""
     try:
-        return ReleasePolicy(**(dict(policy) | override.model_dump(exclude_none=True)))
+        said = override.model_dump(exclude_none=True)
+        payout = PayoutTerms(**(dict(policy.payout) | said.pop("payout", {})))
+        return ReleasePolicy(**(dict(policy) | said | {"payout": payout}))
     except ValueError as error:
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"release: {error}") from error
 
@@ -140,15 +150,19 @@ def _wallet_gate(case: Case, amount: int) -> None:
     refuse_short_wallet(case, case.escrow.money(amount), case.escrow.money(0))
 
 
-def refuse_short_wallet(case: Case, amount: Money, reserve: Money) -> None:
-    """Raise payment_required unless ``available >= amount + reserve``; ``required`` is that sum."""
+def refuse_short_wallet(case: Case, amount: Money, reserve: Money, added: Money | None = None) -> None:
+    """Raise payment_required unless ``available >= amount + reserve``; ``required`` is that sum.
+
+    ``added`` of the amount is for the fee.
+    """
     available = case.funds.available(amount.currency)
     required = amount + reserve
     if available.amount >= required.amount:
         return
+    parts = f"reserve {reserve}" if not added or not added.amount else f"{added} for the fee, reserve {reserve}"
     raise RefusedError(
         ErrorCode.PAYMENT_REQUIRED,
-        f"the wallet has {available} available, {required} is required (reserve {reserve}): top it up and retry",
+        f"the wallet has {available} available, {required} is required ({parts}): top it up and retry",
         required=required.amount,
         available=available.amount,
         reserve=reserve.amount,

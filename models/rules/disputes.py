@@ -13,10 +13,9 @@ from models.errors import ErrorCode, RefusedError
 from models.escrow import OPEN_MILESTONE, Answer, Deadline, Dispute, Escrow, Milestone
 from models.fees import Fee
 from models.money import Money
-from models.postings import AccountKind
 from models.rules.admission import open_milestones, refuse_resolver, refuse_transition
 from models.rules.milestones import named, next_state
-from models.settling import refuse_contested, settle
+from models.settling import fee_steps, refuse_contested, settle
 from models.states import DisputeStatus, Event, MilestoneStatus, State
 
 # What each resolution asks for beside the details.
@@ -38,14 +37,15 @@ def check_raise(escrow: Escrow, command: RaiseDispute) -> None:
 def raise_dispute(case: Case, command: RaiseDispute) -> Decision:
     """Freeze the covered money in the same transaction: M2 of 200000 moves from escrow_hold to disputed_funds.
 
-    Without milestones all that is held is covered, also what no milestone claims. What the buyer added for the fee is
-    frozen in proportion. A seller whose work was sent back too often gets a review at once.
+    Without milestones all that is held is covered, also what no milestone claims. What the buyer added for the fees is
+    one purse for all of them: it is frozen with the last of the deal's money, and held as long as other work goes on.
+    A seller whose work was sent back too often gets a review at once.
     """
     refuse_contested(case)
     escrow = case.escrow
     covered = tuple(named(escrow, one) for one in command.milestones) or open_milestones(escrow)
     amount = sum(milestone.remaining for milestone in covered) if command.milestones else escrow.principal
-    surcharge = escrow.surcharge * amount // escrow.principal if escrow.principal else 0
+    surcharge = escrow.surcharge if amount == escrow.principal else 0
     dispute = Dispute(
         id=case.id("dsp"),
         raised_by=command.actor.role if command.actor.role in {"buyer", "seller"} else "operator",
@@ -147,6 +147,8 @@ def resolve(case: Case, command: ResolveDispute) -> Decision:
 
 def default(case: Case, identifier: str) -> Decision:
     """Nobody has acted for the whole window: the policy's outcome takes effect, so that no dispute lasts for ever."""
+    if _named(case.escrow, identifier).status not in _OPEN:
+        return case.decision(case.escrow.state)
     outcome = case.policies.dispute.default_outcome
     case.emit("dispute.defaulted", dispute=identifier, resolution=outcome)
     verdict = {"resolution": outcome, "details": _BY_DEFAULT, "resolved_by": str(case.command.actor)}
@@ -158,20 +160,26 @@ def _end(
 ) -> Decision:
     refuse_contested(case)
     resolution = verdict["resolution"]
-    covered = tuple(named(case.escrow, identifier) for identifier in dispute.milestones)
+    # Not those that a lost chargeback has taken meanwhile.
+    named_once = (named(case.escrow, identifier) for identifier in dispute.milestones)
+    covered = tuple(one for one in named_once if one.status == MilestoneStatus.DISPUTED)
     change(case, dispute.id, status=DisputeStatus.RESOLVED, **verdict)
     case.drop_deadlines(dispute=dispute.id)
     case.emit("dispute.resolved", dispute=dispute.id, resolution=resolution)
     if resolution == "mediation":
         return _back_to_work(case, dispute, covered)
-    outcome, division, fee, base = _divide(case, dispute, resolution, refund_amount, seller_share)
+    amount = case.escrow.money(dispute.amount)
+    added = case.escrow.money(dispute.surcharge or case.escrow.surcharge)
+    outcome, division, fee, priced = _divide(case, amount, resolution, (refund_amount, seller_share), added)
     to_seller = outcome != "refund" and seller_share != 0
     case.end_milestones(covered, MilestoneStatus.APPROVED if to_seller else MilestoneStatus.REFUNDED)
-    division, charge, steps = _with_dispute_fee(case, division)
+    steps = fee_steps(fee, priced, added)
+    used = min(fee.parts(fee.on(priced))[0].amount, added.amount)
+    unused = division.total - amount - case.escrow.money(used)
+    division, charge, more = _with_dispute_fee(case, division, unused)
     settle(
-        case, outcome, division, fee, case.escrow.money(dispute.amount),
-        source=AccountKind.DISPUTED_FUNDS, milestones=dispute.milestones, dispute=dispute.id,
-        dispute_charge=charge, steps=(*fee.steps(base), *steps),
+        case, outcome, division, fee, amount, frozen=division.total if dispute.surcharge else amount,
+        milestones=tuple(one.id for one in covered), dispute=dispute.id, dispute_charge=charge, steps=(*steps, *more),
     )  # fmt: skip
     return case.decision(_state_after(case, dispute, resolution))
 
@@ -189,33 +197,40 @@ def close(case: Case, command: CloseDispute) -> Decision:
 
 
 def _divide(
-    case: Case, dispute: Dispute, resolution: str, refund_amount: int | None, seller_share: Decimal | None
+    case: Case, total: Money, resolution: str, argument: tuple[int | None, Decimal | None], added: Money
 ) -> tuple[SettlementOutcome, Division, Fee, Money]:
     """The division a resolution asks for, its fee, and the amount the fee is taken on.
 
     A partial refund releases what it does not return, so it pays the release fee on that part. What the buyer added for
-    the fee and the resolution does not use goes back to the buyer.
+    the fees and nothing is left to use for goes back to the buyer.
     """
-    total, added = case.escrow.money(dispute.amount), case.escrow.money(dispute.surcharge)
+    refund_amount, seller_share = argument
+    last = case.escrow.principal == 0
     if resolution == "buyer_favor":
         fee = case.fee("refund")
-        return "refund", divisions.refund(total, fee, added), fee, total
+        return "refund", divisions.refund(total, fee, added if last else None), fee, total
     if seller_share is not None:
         fee = case.fee("split")
-        return "split", divisions.split(total, fee, seller_share, added), fee, total
+        return "split", divisions.split(total, fee, seller_share, added, last=last), fee, total
     fee = case.fee("release")
     if refund_amount is not None:
         returned = Money(refund_amount, total.currency)
-        return "partial_refund", divisions.partial_refund(total, fee, returned, added), fee, total - returned
-    return "release", divisions.release(total, fee, added), fee, total
+        division = divisions.partial_refund(total, fee, returned, added, last=last)
+        return "partial_refund", division, fee, total - returned
+    return "release", divisions.release(total, fee, added, last=last), fee, total
 
 
-def _with_dispute_fee(case: Case, division: Division) -> tuple[Division, DisputeCharge | None, tuple[str, ...]]:
-    """Take the policy's dispute fee from the share of the side that pays it."""
+def _with_dispute_fee(
+    case: Case, division: Division, unused: Money
+) -> tuple[Division, DisputeCharge | None, tuple[str, ...]]:
+    """Take the policy's dispute fee from the share of the side that pays it.
+
+    What the buyer had added for the fee and gets back was never argued about, so it does not make the buyer the winner.
+    """
     fee = case.policies.fees.dispute_fee if case.policies.fees else None
     if fee is None:
         return division, None, ()
-    charge = assess(fee, division)
+    charge = assess(fee, division, unused)
     taken = f"{charge.seller_taken.amount} from the seller, {charge.buyer_taken.amount} from the buyer"
     owed = f"{charge.seller_owed.amount} and {charge.buyer_owed.amount} are owed"
     return (

@@ -37,9 +37,9 @@ def fund(case: Case, command: Fund) -> Decision:
         raise objection.refusal()
     if command.source == "gateway":
         _refuse_uncharged(case, amount)
-        refuse_short_wallet(case, amount, Money(0, escrow.currency))
+        refuse_short_wallet(case, amount, Money(0, escrow.currency), added)
     else:
-        refuse_short_wallet(case, amount, case.policies.reserve(escrow.currency))
+        refuse_short_wallet(case, amount, case.policies.reserve(escrow.currency), added)
     case.post(postings.fund(escrow.buyer, escrow.id, amount))
     fees = case.policies.fees
     pinned = case.policies.fees_version if fees and fees.pin_at == "funding" else None

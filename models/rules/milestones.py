@@ -13,7 +13,7 @@ from models.errors import ErrorCode, RefusedError
 from models.escrow import OPEN_MILESTONE, RELEASED_MILESTONE, Deadline, Escrow, Milestone
 from models.rules import clawbacks
 from models.rules.admission import MILESTONE_EVENTS, refuse_transition
-from models.settling import held_rest, settle
+from models.settling import fee_steps, held_rest, settle
 from models.states import TRANSITIONS, Event, MilestoneStatus, State
 
 
@@ -119,8 +119,9 @@ def release(case: Case, milestone: Milestone, event: str) -> Decision:
     total, fee = escrow.money(milestone.remaining), case.fee("release")
     case.end_milestones((milestone,), MilestoneStatus.APPROVED)
     case.emit(event, milestone=milestone.id, amount=total.amount)
-    division = divisions.release(total, fee, escrow.money(escrow.surcharge), last=held_rest(escrow, total))
-    settle(case, "release", division, fee, total, milestones=(milestone.id,), steps=fee.steps(total))
+    added = escrow.money(escrow.surcharge)
+    division = divisions.release(total, fee, added, last=held_rest(escrow, total))
+    settle(case, "release", division, fee, total, milestones=(milestone.id,), steps=fee_steps(fee, total, added))
     return case.decision(end_or(case, Event.APPROVE_MILESTONE))
 
 
@@ -131,7 +132,7 @@ def reject(case: Case, command: RejectMilestone) -> Decision:
         command.milestone, status=MilestoneStatus.REJECTED, rejection=command.reason, rejections=rounds
     )
     case.stop_clock({command.milestone})
-    case.emit("milestone.rejected", milestone=command.milestone)
+    case.emit("milestone.rejected", milestone=command.milestone, reason=command.reason)
     return case.decision(next_state(case.escrow, Event.REJECT_MILESTONE))
 
 
@@ -143,12 +144,12 @@ def reverse(case: Case, command: ReverseMilestone) -> Decision:
     """
     milestone, escrow = named(case.escrow, command.milestone), case.escrow
     if milestone.status in RELEASED_MILESTONE:
-        return clawbacks.claw_back(case, milestone, escrow.money(command.amount))
+        return clawbacks.claw_back(case, milestone, escrow.money(command.amount), command.reason)
     returned, before = escrow.money(command.amount), escrow.money(milestone.reversed)
     fee = case.fee("reversal")
     projection = divisions.projection(escrow.money(milestone.remaining), returned, case.fee("release"))
     case.change_milestone(milestone.id, reversed=milestone.reversed + returned.amount)
-    case.emit("milestone.reversed", milestone=milestone.id, amount=returned.amount)
+    case.emit("milestone.reversed", milestone=milestone.id, amount=returned.amount, reason=command.reason)
     steps = (*fee.steps(before + returned), f"less {fee.on(before).amount} taken when {before.amount} went back before")
     unused = escrow.money(escrow.surcharge if held_rest(escrow, returned) else 0)
     division = divisions.reversal(before, returned, fee, unused)

@@ -40,7 +40,9 @@ def send(case: Case, command: SendPayout) -> Decision:
     if amount <= 0:
         reason = "all of it was owed to the platform or taken back"
         case.change_payout(payout.id, status=PayoutStatus.CANCELLED, netted=payout.netted + netted, reason=reason)
-        return case.emit("payout.cancelled", payout=payout.id, amount=payout.amount).decision(escrow.state)
+        return case.emit("payout.cancelled", payout=payout.id, amount=payout.amount, reason=reason).decision(
+            escrow.state
+        )
     case.change_payout(
         payout.id,
         status=PayoutStatus.IN_TRANSIT,
@@ -121,13 +123,13 @@ def retry(case: Case, command: RetryPayout) -> Decision:
 
 
 def send_again(case: Case, identifier: str, destination: str | None = None) -> Decision:
-    """The same by hand and by policy; to the destination that is given, or the party's own."""
+    """The same by hand and by policy; to the destination that is given, or the party's own when it is sent."""
     payout = _named(case.escrow, identifier)
     case.change_payout(
         payout.id,
         status=PayoutStatus.DUE,
         generation=payout.generation + 1,
-        destination=destination or case.funds.seller.destination or payout.destination,
+        destination=destination,
         requested=True,
         enough=True,
         reason=None,
@@ -146,10 +148,15 @@ def check_request(escrow: Escrow, command: RequestPayout) -> None:
 def request(case: Case, command: RequestPayout) -> Decision:
     """Somebody asks for the money. What still holds it is said, and nothing changes.
 
-    The system only has it looked at again: under trigger ``manual`` that is no request.
+    The system only has it looked at again: under trigger ``manual`` that is no request. An operator may send what is
+    below the minimum: a seller who leaves gets the last of it.
     """
     payout = _named(case.escrow, command.payout)
-    case.change_payout(payout.id, requested=payout.requested or command.actor.role != "system")
+    case.change_payout(
+        payout.id,
+        requested=payout.requested or command.actor.role != "system",
+        enough=payout.enough or command.actor.role == "operator",
+    )
     before = payout.hold
     consider(case, _named(case.escrow, payout.id))
     now = _named(case.escrow, payout.id)

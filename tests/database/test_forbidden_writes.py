@@ -22,8 +22,8 @@ APPEND_ONLY = (
     "entry", "ledger_transaction", "settlement", "settled_milestone", "audit", "policy", "command", "event",
     "account_kind", "exchange_rate",
 )  # fmt: skip
-FLOORED = ("wallet", "escrow_hold", "disputed_funds", "payable", "payout_in_transit", "chargeback_hold")
-FLOORLESS = ("gateway_cash", "fee_revenue", "dispute_fee_revenue", "receivable", "platform_loss")
+FLOORED = ("wallet", "escrow_hold", "disputed_funds", "payable", "payout_in_transit", "chargeback_hold", "receivable")
+FLOORLESS = ("gateway_cash", "fee_revenue", "dispute_fee_revenue", "platform_loss")
 SOME_COLUMN = {
     "settled_milestone": "settlement_id",
     "policy": "document",

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -95,7 +96,7 @@ def test_books_of_the_first_version_are_carried_over(fresh: str) -> None:
     assert escrow is not None
     (release,) = escrow.releases
     assert (release.id, release.principal, release.fee, release.reachable) == ("set_1", 1000, 100, 1000)
-    assert (release.milestones, release.rate.rate) == (("mil_1",), 1)
+    assert (release.milestones, release.rate.rate) == (("mil_1",), Decimal(1))
     assert reads.volume(engine, "ten_1", "bob", "EUR") == 1000
     assert [row["position"] for row in reads.audit(engine, "esc_1")] == [1, 2, 3, 4, 5]
     broken = {"changed", "reordered", "wrong previous"}

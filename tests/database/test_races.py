@@ -18,6 +18,7 @@ from ledger.books import Books
 from ledger.engine import connect
 from models import deadlines
 from models.commands import (
+    Amend,
     ApproveMilestone,
     Cancel,
     Command,
@@ -165,6 +166,25 @@ def test_edge_03_a_deadline_and_a_dispute_at_the_same_instant_never_both_act(mar
             assert (after.state, after.released, after.disputed) == (State.DISPUTED, 0, 1000)
         assert market.count("settlement", escrow) == (1 if disputed.refusal else 0)
     assert seen["released"] >= ROUNDS // 2
+
+
+@pytest.mark.parametrize("kind", [Fund, Amend, StartWork])
+def test_every_command_waits_for_the_sellers_lock_since_any_may_let_a_due_release_happen(
+    servers: Servers, kind: type[Command]
+) -> None:
+    """Also those that only a buyer's money seems to concern: what is due acts inside them, and nets debts."""
+    market = Market(servers.engine)
+    escrow = market.at(State.MILESTONE_PENDING)
+    command = order(kind, escrow, received_at=escrow.deadlines[0].due_at)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with closing(servers.app()) as holder, closing(servers.superuser()) as watcher, ThreadPoolExecutor(1) as pool:
+        holder.execute("SELECT lock_parties(%s, 'EUR', 'bob', NULL)", (market.tenant,))
+        rival = pool.submit(market.apply, command)
+        eventually(lambda: one(watcher, waiting))
+        assert market.escrow(escrow).released == 0
+        holder.rollback()
+        rival.result()
+    assert market.escrow(escrow).released == 150000
 
 
 def test_edge_04_of_two_fundings_that_together_exceed_the_wallet_exactly_one_is_402(racing: Engine) -> None:

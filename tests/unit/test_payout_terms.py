@@ -1,5 +1,6 @@
 """When released money may go, and what holds it. Source: domain.md, sections 9 and 11; edge cases 10 and 13."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from models.commands import (
     ApproveMilestone,
     Complete,
+    PayoutOverride,
     ReachDeadline,
     RecordPayout,
     ReleaseOverride,
@@ -20,13 +22,15 @@ from models.commands import (
     SubmitMilestone,
 )
 from models.decision import Decision
+from models.errors import Refusal
 from models.escrow import Payout
 from models.facts import Carried, Party
 from models.payout_terms import PayoutTerms
 from models.policies import Policies, ReleasePolicy
 from models.postings import AccountKind
+from models.rules.creation import blank
 from models.states import MilestoneStatus, PayoutStatus, State
-from tests.builders import BUYER, NOW, OPERATOR, PLATFORM, SELLER, SYSTEM, Deal, new_id, order, policies
+from tests.builders import BUYER, NOW, OPERATOR, PLATFORM, SELLER, SYSTEM, Deal, a_create, new_id, order, policies
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -171,8 +175,44 @@ def test_a_clearance_period_without_trigger_time_is_refused_when_the_policy_is_w
 
 
 def test_an_escrow_may_have_payout_terms_of_its_own() -> None:
-    own = ReleaseOverride(payout=PayoutTerms(trigger="manual"))
-    assert latest(Deal.at(State.MILESTONE_APPROVED, release=own)).hold == "manual"
+    own = ReleaseOverride(payout=PayoutOverride(trigger="manual"))
+    deal = Deal.at(State.MILESTONE_APPROVED, on(minimum=700), by=PLATFORM, release=own)
+    assert latest(deal).hold == "manual"
+    assert deal.escrow.release.payout.minimum == 700
+
+
+def test_no_party_sets_the_terms_of_payout_for_itself() -> None:
+    for party in (BUYER, SELLER):
+        create = a_create(by=party, release=ReleaseOverride(payout=PayoutOverride(trigger="event")))
+        answer = Deal(blank(create, NOW, policies().release, 0), policies()).respond(create)
+        assert isinstance(answer, Refusal)
+        assert answer.code == "forbidden"
+
+
+def test_an_operator_may_send_what_is_below_the_minimum() -> None:
+    """A seller who leaves gets the last of it; the seller's own asking changes nothing."""
+    deal = approved(minimum=200000)
+    assert deal.refused(RequestPayout, by=SELLER).code == "payout_held"
+    deal.do(RequestPayout, by=OPERATOR)
+    assert latest(deal).going
+
+
+def test_a_payout_goes_to_the_account_of_the_moment_when_it_is_sent() -> None:
+    """What was released before the seller changed the account does not go to the old one."""
+    deal = approved(trigger="time", clearance=DAY)
+    deal.destination = "acct_new"
+    deal.reach()
+    deal.do(SendPayout)
+    assert latest(deal).destination == "acct_new"
+
+
+def test_days_of_waiting_are_looked_at_once_after_an_outage() -> None:
+    """The look that was due days ago plans the next one from now on."""
+    deal = approved(minimum=200000)
+    late = deal.next_deadline.due_at + timedelta(days=400)
+    deal.now = deal.next_deadline.due_at
+    deal.play(order(ReachDeadline, deal.escrow), replace(deal.funds, asked_at=late))
+    assert deal.next_deadline.due_at == late + DAY
 
 
 def test_below_the_minimum_it_is_carried_forward_and_says_what_is_missing() -> None:

@@ -19,9 +19,9 @@ def latest(deal: Deal) -> Payout:
     return deal.escrow.payouts[-1]
 
 
-def test_a_release_makes_a_payout_due_to_the_sellers_destination() -> None:
+def test_a_release_makes_a_payout_due_whose_account_is_that_of_the_moment_when_it_is_sent() -> None:
     payout = latest(approved())
-    assert (payout.status, payout.party, payout.destination) == (PayoutStatus.DUE, "bob", "acct_bob")
+    assert (payout.status, payout.party, payout.destination) == (PayoutStatus.DUE, "bob", None)
     assert (payout.amount, payout.generation) == (135000, 1)
 
 

@@ -238,7 +238,7 @@ def decision_is_sound(before: Escrow, decision: Decision) -> None:
         assert sides["debit", before.currency] == sides["credit", before.currency] == sides.total() // 2
     if decision.settlement and not decision.settlement.taken_back:
         division = decision.settlement.division
-        pool = before.disputed if decision.settlement.dispute else before.held
+        pool = before.disputed + before.surcharge if decision.settlement.dispute else before.held
         assert 0 < division.total.amount <= pool
         moved = (division.platform_fee + division.seller_payout + division.buyer_refund).amount
         assert moved == division.total.amount

@@ -1,5 +1,6 @@
 """Fees that the buyer pays: added at funding, taken at release, the rest returned. Source: domain.md, section 5."""
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -24,6 +25,7 @@ from models.commands import (
 from models.decision import Decision
 from models.fee_policies import FeePolicy, FeeRule
 from models.money import Money
+from models.policies import Policies
 from models.postings import PLATFORM, AccountKind
 from models.states import State
 from tests.builders import Deal, policies
@@ -183,34 +185,77 @@ def test_after_a_reversal_the_last_release_returns_what_was_added_for_the_part_t
     assert orphans(deal) == NOTHING
 
 
-def test_a_dispute_freezes_the_surcharge_in_proportion() -> None:
+def test_a_dispute_of_a_part_leaves_the_surcharge_to_all_and_one_of_everything_freezes_it_too() -> None:
     deal = funded()
     deal.do(RaiseDispute, milestones=(2,))
     escrow = deal.escrow
-    assert (escrow.disputed, escrow.held, escrow.surcharge) == (220000, 330000, 30000)
-    assert (escrow.disputes[0].amount, escrow.disputes[0].surcharge) == (200000, 20000)
-    assert deal.balance(AccountKind.DISPUTED_FUNDS, escrow.id) == 220000
+    assert (escrow.disputed, escrow.held, escrow.surcharge) == (200000, 350000, 50000)
+    whole = funded()
+    whole.do(RaiseDispute)
+    assert (whole.escrow.disputed, whole.escrow.held, whole.escrow.disputes[0].surcharge) == (550000, 0, 50000)
 
 
 @pytest.mark.parametrize(
-    ("resolution", "expected"),
+    ("resolution", "expected", "left"),
     [
-        ({"resolution": "seller_favor"}, (220000, 20000, 200000, 0)),
-        ({"resolution": "buyer_favor"}, (220000, 0, 0, 220000)),
-        ({"resolution": "partial_refund", "refund_amount": 50000}, (220000, 15000, 150000, 55000)),
-        ({"resolution": "split", "seller_share": "0.7"}, (220000, 20000, 140000, 60000)),
+        ({"resolution": "seller_favor"}, (220000, 20000, 200000, 0), 30000),
+        ({"resolution": "buyer_favor"}, (200000, 0, 0, 200000), 50000),
+        ({"resolution": "partial_refund", "refund_amount": 50000}, (215000, 15000, 150000, 50000), 35000),
+        ({"resolution": "split", "seller_share": "0.7"}, (220000, 20000, 140000, 60000), 30000),
     ],
 )
-def test_a_resolution_uses_the_frozen_surcharge_and_returns_the_rest(
-    resolution: dict[str, Any], expected: Shares
+def test_a_resolution_takes_its_fee_from_what_is_held_for_fees_and_the_rest_returns_at_the_end(
+    resolution: dict[str, Any], expected: Shares, left: int
 ) -> None:
     deal = funded()
     deal.do(RaiseDispute, milestones=(2,))
     deal.do(ReviewDispute)
     assert shares(deal.do(ResolveDispute, **resolution)) == expected
-    assert (deal.escrow.held, deal.escrow.surcharge) == (330000, 30000)
+    assert (deal.escrow.held, deal.escrow.surcharge) == (300000 + left, left)
     deal.do(Complete)
     assert orphans(deal) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("rule", "parts", "due"),
+    [
+        ({"fixed": 1000}, (10000, 490000), 2000),
+        ({"rate": "0.10"}, (335, 334), 34 + 33),
+        (
+            {"tiers": {"mode": "graduated", "basis": "deal_amount",
+                       "bands": [{"from": 0, "rate": "0.10"}, {"from": 2000000, "rate": "0.05"}]}},
+            (2000000, 2000000, 2000001), 400000,
+        ),
+    ],
+    ids=["fixed", "rounding", "tiers"],
+)  # fmt: skip
+@pytest.mark.parametrize("resolved", ["before the rest", "after the rest"])
+def test_a_dispute_costs_the_platform_nothing_of_the_fee_that_the_buyer_added(
+    rule: dict[str, Any], parts: tuple[int, ...], due: int, resolved: str
+) -> None:
+    """Whichever milestone is argued about, and whenever that ends, the fees of all come to what was planned."""
+    for disputed in range(1, len(parts) + 1):
+        document = {"rules": [rule | {"outcome": "release", "payer": "buyer"}]}
+        fees = Policies(fees=FeePolicy.model_validate_json(json.dumps(document)), fees_version=1)
+        deal = Deal.at(State.IN_PROGRESS, fees, amount=sum(parts), milestones=parts)
+        assert deal.escrow.surcharge == due
+        deal.do(RaiseDispute, milestones=(disputed,))
+        others = [number for number in range(1, len(parts) + 1) if number != disputed]
+        if resolved == "before the rest":
+            resolve(deal)
+        for number in others:
+            approve(deal, number)
+        if resolved == "after the rest":
+            resolve(deal)
+        assert deal.balance(AccountKind.FEE_REVENUE, "platform") == due
+        assert orphans(deal) == NOTHING
+        assert deal.escrow.terminal
+
+
+def resolve(deal: Deal) -> None:
+    """Let an operator decide for the seller."""
+    deal.do(ReviewDispute)
+    deal.do(ResolveDispute, resolution="seller_favor")
 
 
 def test_mediation_puts_the_surcharge_back_beside_the_money() -> None:

@@ -49,7 +49,7 @@ ALTER TABLE deadline
     ADD CONSTRAINT about_one_thing CHECK (num_nonnulls(milestone, dispute, payout) = 1);
 
 ALTER TABLE payout
-    ADD COLUMN hold text CHECK (hold IN ('clearance', 'manual', 'minimum', 'kyc', 'blocked')),
+    ADD COLUMN hold text CHECK (hold IN ('clearance', 'manual', 'minimum', 'kyc', 'blocked', 'chargeback')),
     ADD COLUMN ready_at timestamptz,
     ADD COLUMN requested boolean NOT NULL DEFAULT false,   -- under trigger manual: somebody asked for it
     ADD COLUMN enough boolean NOT NULL DEFAULT false,      -- the minimum was reached together with others
@@ -93,6 +93,13 @@ CREATE TABLE chargeback (
     UNIQUE (escrow_id, reference)
 );
 CREATE INDEX chargeback_by_escrow ON chargeback (escrow_id);
+
+-- Disputes of before end by themselves as well, as those of today do without a policy.
+INSERT INTO deadline (id, escrow_id, dispute, kind, generation, due_at, pending)
+    SELECT 'dln_' || substr(d.id, 5), d.escrow_id, d.id, 'default_dispute', 0,
+           now() + make_interval(secs => t.clock_offset) + interval '30 days', true
+    FROM dispute d JOIN escrow e ON e.id = d.escrow_id JOIN tenant t ON t.id = e.tenant_id
+    WHERE d.status IN ('open', 'under_review');
 
 -- Settlements --------------------------------------------------------------------------------------------------------
 
@@ -143,6 +150,12 @@ BEGIN
 END $$;
 CREATE TRIGGER count_volume AFTER INSERT ON settlement
     FOR EACH ROW WHEN (NEW.volume > 0) EXECUTE FUNCTION count_volume();
+
+-- Nobody owes less than nothing: what a party owes gets a floor, and with it a balance of its own. Nothing was posted to
+-- it before.
+ALTER TABLE account_kind DISABLE TRIGGER append_only;
+UPDATE account_kind SET has_floor = true WHERE kind = 'receivable';
+ALTER TABLE account_kind ENABLE TRIGGER append_only;
 
 -- Locks --------------------------------------------------------------------------------------------------------------
 
