@@ -275,6 +275,8 @@ class Rules:
             if claim.freed is freed and claim.status in UNSENT and payable:
                 if payable < claim.amount:
                     claim.amount -= payable
+                    if claim.hold:
+                        self.consider(deal, claim, self.world.now)
                     continue
                 claim.status, claim.hold = "cancelled", None
                 deal.hush(claim)

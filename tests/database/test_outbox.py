@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 
 import pytest
 from psycopg import errors
@@ -16,8 +17,11 @@ from ledger import reads
 from ledger.outbox import Outbox
 from models.commands import ApproveMilestone, Complete, Fund, RaiseDispute, StartWork, SubmitMilestone
 from models.escrow import Escrow
+from models.money import Money
 from models.notifications import Message, News
 from models.states import State
+from models.templates import TEMPLATES, from_template
+from tests.builders import PATHS, a_create
 from tests.market import Market
 from tests.post_office import BUSY, PostOffice, post_office
 from tests.servers import Connection, eventually, one
@@ -90,6 +94,17 @@ def test_a_deal_is_told_to_each_side_in_order_and_language(town: Market, office:
     assert "ผู้ซื้อชำระเงินจำนวน 5,000.00 EUR และเราพักเงินไว้แล้ว" in mail.text
     assert record(town, escrow)[0] == ("escrow.created", "email", "buyer", "sent")
     assert len(record(town, escrow)) == 7
+
+
+def test_a_template_s_milestones_are_told_by_their_thai_titles(town: Market, office: PostOffice) -> None:
+    """The description that ``from_template`` gave a milestone comes with the news, and bob reads it as the title."""
+    drafts = from_template(TEMPLATES["wedding"], Money(500000, "EUR"), date(2026, 11, 21))
+    escrow = town.accept(a_create(tenant=town.tenant).model_copy(update={"milestones": drafts}))
+    for kind in PATHS[State.MILESTONE_APPROVED]:
+        escrow = town.do(kind, escrow)
+    drain(courier(town, office.channel()))
+    assert office.to(address(town, "bob"))[-1].subject == "[ทดสอบ] งวดงาน “มัดจำเริ่มต้น” ได้รับการอนุมัติ"
+    assert office.to(address(town, "alice"))[-1].subject == "[TEST] Please review “Initial deposit”"
 
 
 def test_a_transient_failure_holds_back_its_own_escrow_only_and_is_tried_again(

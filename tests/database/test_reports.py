@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from io import StringIO
 from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -22,14 +24,16 @@ from models.escrow import Escrow
 from models.postings import AccountKind
 from models.states import State
 from starter.reports import sheets
-from starter.reports.formats import as_csv
+from starter.reports.formats import as_csv, as_text
 from tests.builders import new_id
 from tests.market import Market
 from tests.servers import Connection, Servers
 
 EUR_JPY_KWD = ("EUR", "JPY", "KWD")
 FIRST, LAST = date(2026, 1, 29), date(2026, 3, 3)
-CREDITED = [kind for kind in AccountKind if kind != AccountKind.GATEWAY_CASH]
+CASH, OWES = (AccountKind.GATEWAY_CASH, "debit"), (AccountKind.RECEIVABLE, "debit")  # nobody owes less than nothing
+SIDES = [(CASH, (kind, "credit")) for kind in AccountKind if kind not in {CASH[0], OWES[0]}]
+SIDES += [(OWES, (AccountKind.PAYABLE, "credit"))]
 DEBIT_SIDE = {AccountKind.GATEWAY_CASH, AccountKind.RECEIVABLE, AccountKind.PLATFORM_LOSS}
 ALL = Span()
 
@@ -63,7 +67,7 @@ def ledgerful(servers: Servers) -> Ledgerful:
             second = random.choice([0, 0, 86_399, random.randrange(86_400)])
             at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=second)
             currency, amount = random.choice(EUR_JPY_KWD), random.choice([1, 99, 10**15, random.randrange(1, 10**6)])
-            sides = [(AccountKind.GATEWAY_CASH, "debit"), (random.choice(CREDITED), "credit")]
+            sides = random.choice(SIDES)
             write(owner, market.tenant, [Posted(at, kind, side, amount, currency) for kind, side in sides])
             entries += [Posted(at, kind, side, amount, currency) for kind, side in sides]
         owner.commit()
@@ -155,6 +159,37 @@ def _before(one: Posted, label: str, span: Span) -> bool:
     if span.end and one.at.date() >= span.end:
         return False
     return span.by == "total" or period(one.at.date(), span.by) <= label
+
+
+@RELAXED
+@given(span=SPANS)
+def test_there_is_always_a_balance_at_the_end_of_a_span(ledgerful: Ledgerful, span: Span) -> None:
+    """However long ago the last entry was: each account as it stands then, and nothing where nothing was posted yet."""
+    lines = reports.trial_balance(ledgerful.market.engine, ledgerful.market.tenant, span)
+    until = [one for one in ledgerful.entries if not span.end or one.at.date() < span.end]
+    last = max((line.period for line in lines), default="")
+    assert {(line.currency, line.account) for line in lines if line.period == last} == {
+        (one.currency, one.kind) for one in until
+    }
+    if until and span.end:
+        assert last == period(span.end - timedelta(days=1), span.by)
+
+
+@pytest.mark.parametrize("by", ["day", "month", "total"])
+def test_balances_outlive_their_last_entry(ledgerful: Ledgerful, by: By) -> None:
+    """A year later they are still there, with and without an end of the span; of the year before there is nothing."""
+    engine, tenant = ledgerful.market.engine, ledgerful.market.tenant
+    now = {one.currency: one.balances for one in reports.liquidity(engine, tenant, ALL)}
+    assert set(now) == set(EUR_JPY_KWD)
+    later = date(2027, 6, 1)
+    for span, day in ((Span(later, None, by), later), (Span(later, date(2027, 9, 1), by), date(2027, 8, 31))):
+        lines = reports.liquidity(engine, tenant, span)
+        assert {one.currency: one.balances for one in lines} == now
+        assert {one.period for one in lines} == {period(day, by)}
+        sheet = sheets.trial_balance(engine, tenant, span)
+        assert all((row["debit"], row["credit"], row["opening"]) == (0, 0, row["closing"]) for row in sheet.rows)
+    for nothing in (Span(None, date(2025, 1, 1), by), Span(None, date.min, by), Span(date.min, FIRST, by)):
+        assert reports.liquidity(engine, tenant, nothing) == []
 
 
 @RELAXED
@@ -285,10 +320,21 @@ def test_a_clawback_gives_fees_back_and_is_no_settlement_of_its_own(servers: Ser
         ("2026-02", "clawback", 0, 0, 45, -45),
     ]
     assert not any(fees.differences.values())
+    sheet = sheets.fees(market.engine, market.tenant, Span(by="month"))
+    assert [(row["period"], row.get("outcome"), row["earned"]) for row in sheet.totals] == [
+        ("2026-01", "total", 500),
+        ("2026-02", "total", -45),
+        ("total", None, 455),
+    ]
+    assert [check.says for check in sheet.checks] == [
+        "platform fees less returned = movement of fee_revenue",
+        "dispute fees = movement of dispute_fee_revenue",
+    ]
     sheet = sheets.settlements(market.engine, market.tenant, ALL)
-    assert [(row["outcome"], row["total"], row["fee_returned"]) for row in sheet.rows] == [
-        ("clawback", 450, 45),
-        ("release", 5000, 0),
+    parts = ("outcome", "total", "platform_fee", "of_which_dispute_fee", "fee_returned")
+    assert [tuple(row[name] for name in parts) for row in sheet.rows] == [
+        ("clawback", 450, 0, 0, 45),
+        ("release", 5000, 500, 50, 0),
     ]
     assert (sheet.totals[0]["total"], sheet.ties, len(sheet.remarks)) == (5000, True, 1)
     assert "'=cmd()" in as_csv(sheets.fees(market.engine, market.tenant, ALL))
@@ -297,6 +343,20 @@ def test_a_clawback_gives_fees_back_and_is_no_settlement_of_its_own(servers: Ser
         (escrow.id,),
     )
     superuser.execute("DELETE FROM settlement WHERE escrow_id = %s", (escrow.id,))
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_amount_code_or_heading_breaks_inside_a_word(market: Market, width: int) -> None:
+    """However narrow the terminal: each heading's words and each cell that is no free text stand in one piece."""
+    disputed = market.at(State.DISPUTED)
+    market.do(ReviewDispute, disputed)
+    market.do(ResolveDispute, market.escrow(disputed), resolution="partial_refund", refund_amount=100000)
+    sheet = sheets.settlements(market.engine, market.tenant, ALL)
+    told = as_text(sheet, {}, Console(file=StringIO(), width=width))
+    words = {"outcome", "settlements", "reported", "returned", "dispute", "partial_refund", "1,000.00", "5,000.00"}
+    assert words <= set(told.split())
+    assert "…" not in told
+    assert ",platform_fee,platform_fee_minor,of_which_dispute_fee,of_which_dispute_fee_minor," in as_csv(sheet)
 
 
 def test_reports_of_one_tenant_have_nothing_of_another(market: Market, ledgerful: Ledgerful) -> None:

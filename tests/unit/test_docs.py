@@ -4,14 +4,22 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from models.decide import ROWS
+from models.notification_texts import EVENTS
+from models.policies import POLICY_KINDS
 from models.postings import AccountKind
 from models.states import mermaid
 from settings import Settings
+from starter.deals.deal import load
+from starter.deals.written import ACTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+_DEALS = (ROOT / "docs/deals.md").read_text(encoding="utf-8")
+_SNIPPETS = re.findall(r"^```yaml\n(.*?)^```$", _DEALS, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
@@ -62,3 +70,69 @@ def test_every_page_that_the_code_cites_is_there() -> None:
     cited = {name for path in code for name in re.findall(r"\b[a-zA-Z_-]+\.md\b", path.read_text(encoding="utf-8"))}
     known = {page.name for page in PAGES}
     assert cited <= known, f"cited but missing: {cited - known}"
+
+
+@pytest.mark.parametrize("snippet", _SNIPPETS, ids=range(len(_SNIPPETS)))
+def test_every_deal_on_the_page_about_deals_can_be_played(snippet: str, tmp_path: Path) -> None:
+    """The first is whole; each other one, with its sections in place of those of the first, is whole too."""
+    file = tmp_path / "deal.yaml"
+    file.write_text("".join((_sections(_SNIPPETS[0]) | _sections(snippet)).values()), encoding="utf-8")
+    assert load(file).remarks == ()
+
+
+def _sections(snippet: str) -> dict[str, str]:
+    parts = re.split(r"^(?=\w)", snippet, flags=re.MULTILINE)
+    return {part.partition(":")[0]: part for part in parts if part}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_the_page_about_deals_lists_every_action_with_its_fields_and_who_may_do_it(name: str) -> None:
+    """What can be written in a file is what the page says can be written, and by whom."""
+    found = re.search(rf"^\| `{name}` \| (.*?)\| (.*?) \|$", _DEALS, re.MULTILINE)
+    assert found, f"docs/deals.md does not list {name}"
+    said, last = found.groups()
+    known = set(ACTIONS[name].model_fields) - {"do", "actor", "expect"}
+    assert {field for field in known if f"`{field}`" not in said} == set()
+    if name in ROWS:
+        assert set(re.sub(r" \(.*?\)", "", last).split(", ")) == ROWS[name].roles - {"system"}
+
+
+def test_the_page_about_deals_lists_every_section_and_every_policy_with_its_fields() -> None:
+    """A newcomer finds each word that a file may have."""
+    words = {"title", "tenant", "parties", "operators", "rates", "templates", "policies", "escrow", "actions"}
+    for kind, document in POLICY_KINDS.items():
+        words |= {kind, *_words(document)}
+    assert {word for word in words if not re.search(rf"[`.{{ ]{word}[`,}}]", _DEALS)} == set()
+
+
+def _words(document: type[BaseModel]) -> set[str]:
+    words: set[str] = set()
+    for name, field in document.model_fields.items():
+        words.add(field.alias or name)
+        inner = [one for one in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(one, type)]
+        for one in inner:
+            if issubclass(one, BaseModel):
+                words |= _words(one)
+    return words
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_page_about_notifications_says_who_is_told_of_every_event(event: str) -> None:
+    """Nobody has to read the texts to learn who gets them."""
+    page = (ROOT / "docs/notifications.md").read_text(encoding="utf-8")
+    found = re.search(rf"^\| `{re.escape(event)}` \| (.*?) \|", page, re.MULTILINE)
+    assert found, f"docs/notifications.md does not list {event}"
+    told = {one for telling in EVENTS[event] for one in telling.to}
+    audience = {"whose money it is" if one.startswith("concerned") else one for one in told}
+    assert set(found.group(1).split(", ")) == (audience or {"nobody"})
+
+
+def test_the_page_of_edge_cases_says_which_numbers_have_tests() -> None:
+    """Whoever looks a number up is told the truth about it."""
+    page = (ROOT / "docs/edge_cases.md").read_text(encoding="utf-8").replace("\n> ", " ")
+    found = re.search(r"Numbers with such tests: ([0-9\u2013, ]+)\.", page)
+    assert found
+    bounds = [[int(one) for one in part.split("\u2013")] for part in found.group(1).split(", ")]
+    said = {number for part in bounds for number in range(part[0], part[-1] + 1)}
+    code = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    assert said == {int(one) for text in code for one in re.findall(r"def test_edge_(\d+)_", text)}
