@@ -2,6 +2,8 @@
 
 A line whose value an event lacks (``{reason}`` where none was given) is left out. ``concerned`` is the side whose money
 the event is about. An event with an empty row is told to nobody, and the comment says why.
+
+Why compliance holds somebody's money is for operators alone: it may name a suspicion, which its subject must not read.
 """
 
 # A sentence stays on one line, beside its translation.
@@ -13,7 +15,8 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 Language = Literal["en", "th"]
-Audience = Literal["buyer", "seller", "operator", "concerned"]
+# ``concerned_buyer`` and ``concerned_seller`` are the concerned side, if it is that one.
+Audience = Literal["buyer", "seller", "operator", "concerned", "concerned_buyer", "concerned_seller"]
 Wording = tuple[str, str]
 
 
@@ -45,6 +48,7 @@ RESOLUTIONS: Final = MappingProxyType(
         "partial_refund": {"en": "part of the money returns to the buyer", "th": "คืนเงินบางส่วนให้ผู้ซื้อ"},
         "split": {"en": "the money is divided between buyer and seller", "th": "แบ่งเงินระหว่างผู้ซื้อและผู้ขาย"},
         "mediation": {"en": "both sides go back to work", "th": "ให้ทั้งสองฝ่ายดำเนินงานต่อ"},
+        "charged_back": {"en": "the buyer's bank has taken the money back", "th": "ธนาคารของผู้ซื้อเรียกเงินคืนแล้ว"},
     }
 )
 
@@ -96,8 +100,8 @@ _ESCROW: Final[dict[str, tuple[Telling, ...]]] = {
     "escrow.completed": (
         Telling(
             to=_BOTH,
-            en=("“{title}” is completed", "The agreement is completed; we hold no more money for it."),
-            th=("รายการ “{title}” เสร็จสมบูรณ์", "รายการนี้เสร็จสมบูรณ์แล้ว และไม่มีเงินคงค้างอยู่กับเรา"),
+            en=("“{title}” is completed", "The agreement is completed; nothing is held in escrow for it any more. We tell you about payouts separately."),
+            th=("รายการ “{title}” เสร็จสมบูรณ์", "รายการนี้เสร็จสมบูรณ์แล้ว และไม่มีเงินพักไว้สำหรับรายการนี้อีก เราจะแจ้งเรื่องการจ่ายเงินแยกต่างหาก"),
         ),
     ),
     "escrow.cancelled": (
@@ -134,15 +138,15 @@ _MILESTONES: Final[dict[str, tuple[Telling, ...]]] = {
     "milestone.approved": (
         Telling(
             to=("seller",),
-            en=("“{milestone}” is approved", "The buyer has approved “{milestone}” of “{title}”. {amount} less our fee is on its way to you."),
-            th=("งวดงาน “{milestone}” ได้รับการอนุมัติ", "ผู้ซื้ออนุมัติงวดงาน “{milestone}” ของ “{title}” แล้ว เรากำลังดำเนินการจ่ายเงิน {amount} หลังหักค่าธรรมเนียมให้คุณ"),
+            en=("“{milestone}” is approved", "The buyer has approved “{milestone}”. {amount} of “{title}” is released to you, less any fee that you bear. We tell you about the payout separately."),
+            th=("งวดงาน “{milestone}” ได้รับการอนุมัติ", "ผู้ซื้ออนุมัติงวดงาน “{milestone}” แล้ว เราปล่อยเงิน {amount} ของ “{title}” ให้คุณแล้ว โดยหักเฉพาะค่าธรรมเนียมส่วนที่คุณรับผิดชอบ (ถ้ามี) และจะแจ้งเรื่องการจ่ายเงินแยกต่างหาก"),
         ),
     ),
     "milestone.auto_approved": (
         Telling(
             to=_BOTH,
-            en=("“{milestone}” was approved automatically", "The review period for “{milestone}” of “{title}” has ended, so it was approved. {amount} less our fee goes to the seller."),
-            th=("งวดงาน “{milestone}” ได้รับการอนุมัติโดยอัตโนมัติ", "ครบกำหนดเวลาตรวจรับงวดงาน “{milestone}” ของ “{title}” ระบบจึงอนุมัติโดยอัตโนมัติ และจะจ่ายเงิน {amount} หลังหักค่าธรรมเนียมให้ผู้ขาย"),
+            en=("“{milestone}” was approved automatically", "The review period for “{milestone}” of “{title}” has ended, so it was approved. {amount} is released to the seller."),
+            th=("งวดงาน “{milestone}” ได้รับการอนุมัติโดยอัตโนมัติ", "ครบกำหนดเวลาตรวจรับงวดงาน “{milestone}” ของ “{title}” ระบบจึงอนุมัติโดยอัตโนมัติ และปล่อยเงิน {amount} ให้ผู้ขายแล้ว"),
         ),
     ),
     "milestone.rejected": (
@@ -220,6 +224,63 @@ _DISPUTES: Final[dict[str, tuple[Telling, ...]]] = {
     ),
 }
 
+_HELD_FOR_OPERATORS: Final = Telling(
+    to=("operator",),
+    en=("Payout of {amount} for “{title}” is on hold", "Payout {payout} waits.\nHold: {hold}\nReason: {reason}"),
+    th=("การจ่ายเงิน {amount} ของ “{title}” ถูกพักไว้", "การจ่ายเงิน {payout} อยู่ระหว่างรอดำเนินการ\nประเภทการพัก: {hold}\nเหตุผล: {reason}"),
+)
+
+# What is told of ``payout.held``, by the hold. Operators hear only of those that may need them.
+HOLDS: Final[MappingProxyType[str, tuple[Telling, ...]]] = MappingProxyType(
+    {
+        "clearance": (
+            Telling(
+                to=("concerned",),
+                en=("Your payout for “{title}” is clearing", "Your payout of {amount} waits until it has cleared. There is nothing for you to do."),
+                th=("เงินสำหรับ “{title}” อยู่ในช่วงรอเคลียร์ยอด", "การจ่ายเงิน {amount} ให้คุณต้องรอจนกว่าจะเคลียร์ยอดเสร็จ คุณไม่ต้องดำเนินการใด ๆ"),
+            ),
+        ),
+        "manual": (
+            Telling(
+                to=("concerned",),
+                en=("Your payout for “{title}” is ready", "Your payout of {amount} waits until you ask for it."),
+                th=("เงินสำหรับ “{title}” พร้อมให้เบิกแล้ว", "การจ่ายเงิน {amount} ให้คุณรอให้คุณแจ้งขอเบิก"),
+            ),
+        ),
+        "minimum": (
+            Telling(
+                to=("concerned",),
+                en=("Your payout for “{title}” is carried forward", "{amount} is below the smallest payout. It is kept for you until enough has come together."),
+                th=("เงินสำหรับ “{title}” ยกไปรวมกับรอบถัดไป", "ยอดเงิน {amount} ยังไม่ถึงยอดจ่ายขั้นต่ำ เราเก็บไว้ให้คุณจนกว่ายอดรวมจะครบขั้นต่ำ"),
+            ),
+        ),
+        "kyc": (
+            Telling(
+                to=("concerned",),
+                en=("Your payout for “{title}” waits for your verification", "Your identity has to be verified before {amount} can be sent to you. The money is safe."),
+                th=("การจ่ายเงินสำหรับ “{title}” รอการยืนยันตัวตนของคุณ", "คุณต้องยืนยันตัวตนก่อนที่เราจะส่งเงิน {amount} ให้คุณได้ เงินยังปลอดภัย"),
+            ),
+            _HELD_FOR_OPERATORS,
+        ),
+        "blocked": (
+            Telling(
+                to=("concerned",),
+                en=("A payout for “{title}” is on hold", "This money cannot move at the moment; please contact support."),
+                th=("การจ่ายเงินสำหรับ “{title}” ถูกพักไว้", "ขณะนี้ยังไม่สามารถเคลื่อนย้ายเงินจำนวนนี้ได้ โปรดติดต่อฝ่ายสนับสนุน"),
+            ),
+            _HELD_FOR_OPERATORS,
+        ),
+        "chargeback": (
+            Telling(
+                to=("concerned",),
+                en=("Your payout for “{title}” waits for the bank", "The payment for this agreement is contested. {amount} waits until the buyer's bank has decided."),
+                th=("การจ่ายเงินสำหรับ “{title}” รอผลจากธนาคาร", "การชำระเงินของรายการนี้ถูกโต้แย้ง เงิน {amount} ต้องรอจนกว่าธนาคารของผู้ซื้อจะตัดสิน"),
+            ),
+            _HELD_FOR_OPERATORS,
+        ),
+    }
+)
+
 _MONEY: Final[dict[str, tuple[Telling, ...]]] = {
     "settlement.posted": (),  # the approval, resolution or end that it settles is told
     "payout.due": (),  # it is sent at once, or held, which is told
@@ -251,12 +312,13 @@ _MONEY: Final[dict[str, tuple[Telling, ...]]] = {
             th=("การจ่ายเงินสำหรับ “{title}” ไม่สำเร็จ", "การจ่ายเงินไม่สำเร็จ เงินยังปลอดภัยและส่งใหม่ได้ โปรดตรวจสอบข้อมูลบัญชีรับเงิน\nเหตุผล: {reason}"),
         ),
     ),
-    "payout.held": (
+    "payout.held": (  # a hold without words of its own in HOLDS
         Telling(
-            to=("concerned", "operator"),
-            en=("A payout for “{title}” is on hold", "The payout waits; the money is safe.\nReason: {reason}"),
-            th=("การจ่ายเงินสำหรับ “{title}” ถูกพักไว้", "การจ่ายเงินอยู่ระหว่างรอดำเนินการ เงินยังปลอดภัย\nเหตุผล: {reason}"),
+            to=("concerned",),
+            en=("A payout for “{title}” is on hold", "The payout of {amount} waits; the money is safe."),
+            th=("การจ่ายเงินสำหรับ “{title}” ถูกพักไว้", "การจ่ายเงิน {amount} อยู่ระหว่างรอดำเนินการ เงินยังปลอดภัย"),
         ),
+        _HELD_FOR_OPERATORS,
     ),
     "payout.returned": (
         Telling(
@@ -295,9 +357,19 @@ _MONEY: Final[dict[str, tuple[Telling, ...]]] = {
     ),
     "receivable.recorded": (
         Telling(
-            to=("concerned", "operator"),
-            en=("{amount} is owed for “{title}”", "{amount} could not be taken and is now owed to the platform. It will be set off against coming payouts.\nReason: {reason}"),
-            th=("มียอดค้างชำระ {amount} ของ “{title}”", "ไม่สามารถหักเงินจำนวน {amount} ได้ จึงบันทึกเป็นยอดค้างชำระต่อแพลตฟอร์ม และจะหักจากการจ่ายเงินครั้งต่อไป\nเหตุผล: {reason}"),
+            to=("concerned_seller",),
+            en=("You owe {amount} for “{title}”", "{amount} could not be taken and is now owed to the platform. It will be set off against your coming payouts.\nReason: {reason}"),
+            th=("คุณมียอดค้างชำระ {amount} ของ “{title}”", "ไม่สามารถหักเงินจำนวน {amount} ได้ จึงบันทึกเป็นยอดค้างชำระต่อแพลตฟอร์ม และจะหักจากการจ่ายเงินครั้งต่อไปของคุณ\nเหตุผล: {reason}"),
+        ),
+        Telling(
+            to=("concerned_buyer",),
+            en=("You owe {amount} for “{title}”", "{amount} could not be taken and is now owed to the platform.\nReason: {reason}"),
+            th=("คุณมียอดค้างชำระ {amount} ของ “{title}”", "ไม่สามารถหักเงินจำนวน {amount} ได้ จึงบันทึกเป็นยอดค้างชำระต่อแพลตฟอร์ม\nเหตุผล: {reason}"),
+        ),
+        Telling(
+            to=("operator",),
+            en=("{amount} is owed for “{title}”", "{amount} could not be taken and is now owed to the platform.\nReason: {reason}"),
+            th=("มียอดค้างชำระ {amount} ของ “{title}”", "ไม่สามารถหักเงินจำนวน {amount} ได้ จึงบันทึกเป็นยอดค้างชำระต่อแพลตฟอร์ม\nเหตุผล: {reason}"),
         ),
     ),
     "receivable.netted": (

@@ -5,6 +5,7 @@ header nor pass for a paragraph of ours.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,17 @@ from typing import Any, Final, Literal
 
 from models.fields import printable
 from models.money import Money
-from models.notification_texts import EVENTS, FOOTER, REHEARSAL, RESOLUTIONS, UNKNOWN_EVENT, Language, Telling
+from models.notification_texts import (
+    EVENTS,
+    FOOTER,
+    HOLDS,
+    REHEARSAL,
+    RESOLUTIONS,
+    UNKNOWN_EVENT,
+    Audience,
+    Language,
+    Telling,
+)
 
 Role = Literal["buyer", "seller", "operator"]
 
@@ -20,6 +31,8 @@ DEFAULT_LANGUAGE: Final[Language] = "en"
 SUBJECT_CHARACTERS: Final = 150
 _TITLE_CHARACTERS: Final = 70
 _QUOTED_CHARACTERS: Final = 500
+_THAI: Final = re.compile("[\u0e00-\u0e7f]")
+_UNSAID: Final = "…"
 
 
 @dataclass(frozen=True)
@@ -46,12 +59,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a text quotes of the escrow: titles by milestone's id, and whom each payout goes to."""
+    """What a text quotes of the escrow: titles by milestone's id, and whom each payout goes to.
+
+    ``descriptions`` of milestones are by id too: where one is in Thai and the title is not, it is the title in Thai.
+    """
 
     title: str
     currency: str
     milestones: Mapping[str, str] = field(default_factory=dict)
     payouts: Mapping[str, str] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,10 @@ class News:
 
 @dataclass(frozen=True)
 class Message:
-    """One piece of news for one recipient. ``subject`` is one line, ``body`` plain text of a few."""
+    """One piece of news for one recipient. ``subject`` is one line, ``body`` plain text of a few.
+
+    ``gist`` is the subject without anybody's words (titles are left out): what a log may keep.
+    """
 
     event: Event
     role: Role
@@ -77,11 +97,12 @@ class Message:
     language: Language
     subject: str
     body: str
+    gist: str
 
 
 def messages(news: News) -> tuple[Message, ...]:
     """Every message that an event means: none for what concerns nobody, one for the operator if nobody knows it."""
-    texts = EVENTS.get(news.event.type) if news.agreement else None
+    texts = _texts(news.event) if news.agreement else None
     told: dict[Role, Message] = {}
     for telling in (UNKNOWN_EVENT,) if texts is None else texts:
         for role, contact in _audience(telling, news):
@@ -89,12 +110,30 @@ def messages(news: News) -> tuple[Message, ...]:
     return tuple(told.values())
 
 
+def _texts(event: Event) -> tuple[Telling, ...] | None:
+    if event.type == "payout.held" and (texts := HOLDS.get(str(event.data.get("hold")))):
+        return texts
+    return EVENTS.get(event.type)
+
+
 def _audience(telling: Telling, news: News) -> Iterator[tuple[Role, Contact]]:
     for audience in telling.to:
-        role = _concerned(news) if audience == "concerned" else audience
-        contact: Contact | None = getattr(news, role)
-        if contact is not None:
+        role = _role(audience, news)
+        contact: Contact | None = getattr(news, role) if role else None
+        if role and contact:
             yield role, contact
+
+
+def _role(audience: Audience, news: News) -> Role | None:
+    match audience:
+        case "concerned":
+            return _concerned(news)
+        case "concerned_buyer":
+            return "buyer" if _concerned(news) == "buyer" else None
+        case "concerned_seller":
+            return "seller" if _concerned(news) == "seller" else None
+        case "buyer" | "seller" | "operator":
+            return audience
 
 
 def _concerned(news: News) -> Role:
@@ -108,20 +147,25 @@ def _message(telling: Telling, news: News, role: Role, contact: Contact) -> Mess
     language: Language = "th" if contact.language == "th" else DEFAULT_LANGUAGE
     values = _values(news, language)
     subject, body = telling.wording(language)
-    heading = _filled(subject, values) or _filled(UNKNOWN_EVENT.wording(language)[0], values) or news.event.type
     lines = (_filled(line, values) for line in body.splitlines())
     text = "\n".join(line for line in lines if line is not None)
-    if news.rehearsal:
-        heading = f"{REHEARSAL[language]} {heading}"
+    wordless = values | {name: _UNSAID for name in ("title", "milestone") if name in values}
     return Message(
         event=news.event,
         role=role,
         party=contact.party,
         email=contact.email,
         language=language,
-        subject=quoted(heading, SUBJECT_CHARACTERS),
+        subject=_heading(subject, values, news, language),
         body=f"{text}\n\n{FOOTER[language].format_map(values)}\n",
+        gist=_heading(subject, wordless, news, language),
     )
+
+
+def _heading(subject: str, values: Mapping[str, str], news: News, language: Language) -> str:
+    """The subject with its values, or a general one where the event lacks them."""
+    heading = _filled(subject, values) or _filled(UNKNOWN_EVENT.wording(language)[0], values) or news.event.type
+    return quoted(f"{REHEARSAL[language]} {heading}" if news.rehearsal else heading, SUBJECT_CHARACTERS)
 
 
 def _filled(line: str, values: Mapping[str, str]) -> str | None:
@@ -140,7 +184,7 @@ def _values(news: News, language: Language) -> dict[str, str]:
     values["details"] = quoted(json.dumps(dict(data), ensure_ascii=False), _QUOTED_CHARACTERS)
     values |= {
         name: quoted(data[name], _QUOTED_CHARACTERS)
-        for name in ("reason", "code", "kind", "payout", "dispute")
+        for name in ("reason", "code", "kind", "hold", "payout", "dispute")
         if isinstance(data.get(name), str) and data[name]
     }
     if resolution := RESOLUTIONS.get(str(data.get("resolution") or data.get("outcome"))):
@@ -148,12 +192,19 @@ def _values(news: News, language: Language) -> dict[str, str]:
     if agreement is None:
         return values
     values["title"] = quoted(agreement.title, _TITLE_CHARACTERS)
-    if title := agreement.milestones.get(str(data.get("milestone"))):
+    if title := _milestone_title(agreement, str(data.get("milestone")), language):
         values["milestone"] = quoted(title, _TITLE_CHARACTERS)
     amount = data.get("amount", data.get("total"))
     if type(amount) is int:
         values["amount"] = str(Money(amount, agreement.currency))
     return values
+
+
+def _milestone_title(agreement: Agreement, milestone: str, language: Language) -> str | None:
+    """Its title; in Thai the description that a template gave it (``models.templates``: the title in Thai)."""
+    title = agreement.milestones.get(milestone)
+    in_thai = agreement.descriptions.get(milestone, "")
+    return in_thai if language == "th" and title and _THAI.search(in_thai) and not _THAI.search(title) else title
 
 
 def quoted(text: str, limit: int) -> str:

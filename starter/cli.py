@@ -200,6 +200,25 @@ def verify(
 
 
 @app.command()
+def screen(
+    party: Annotated[
+        str | None, typer.Argument(metavar="PARTY", help="The tenant's own id of the party.", show_default=False)
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose party it is, an id like ten_….", show_default=False)] = None,
+    home: HomeOption = None,
+) -> None:
+    """Screen a party as it is now, and have held payouts that may go now looked at again.
+
+    The worker asks the provider that its settings name (HOLDFAST_BLOCKLIST); nobody is screened by itself. Exit code 0
+    whatever comes of it, blocked or not; 1 if there is no answer.
+    """
+    with _spoken():
+        from starter.screening import screen_one  # noqa: PLC0415
+
+        typer.echo(screen_one(party, tenant, home))
+
+
+@app.command()
 def worker() -> None:
     """Run a worker for servers of your own.
 

@@ -1,4 +1,7 @@
-"""Everything that is told, as lines of JSON on the worker's log: what one sees before there is a mail server."""
+"""That something is told, as lines of JSON on the worker's log: what one sees before there is a mail server.
+
+Logs are kept long and read by many: a line has ids and a subject without titles, and nothing that people wrote.
+"""
 
 import json
 import sys
@@ -10,7 +13,7 @@ from models.notifications import Message, News, messages
 
 
 class ConsoleChannel:
-    """One line per message, without any address; ``stream`` is standard output unless another is given."""
+    """One line per message, without its text or any address; ``stream`` is standard output unless another is given."""
 
     name = "console"
 
@@ -31,8 +34,7 @@ class ConsoleChannel:
             "to": message.role,
             "party": message.party,
             "language": message.language,
-            "subject": message.subject,
-            "body": message.body,
+            "subject": message.gist,
         }
         stream = self._stream or sys.stdout
         try:

@@ -1,0 +1,95 @@
+"""The command `screen`: one party, asked about through a worker, on whatever servers there are."""
+
+import asyncio
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy.exc
+from pydantic import ValidationError
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import TemporalError
+
+from ledger import parties
+from ledger.engine import connect
+from models.errors import ErrorCode, RefusedError
+from models.screening import ScreeningResult, ScreenParty
+from starter.deals.runs import Runs
+from starter.embedded.child import StackError
+from starter.embedded.home import running
+from starter.invocation import EXAMPLE, suggested
+from starter.misuse import MisuseError
+from starter.progress import Progress
+from starter.reports.visible import visible
+from starter.sender import OutcomeUnknownError, Sender
+from starter.servers import Servers, embedded, external, read_settings, unreachable
+
+_CONNECTIONS: Final = 2
+_USAGE: Final = "screen PARTY --tenant ten_…"
+
+
+def screen_one(party: str | None, tenant: str | None, chosen: Path | None) -> str:
+    """Have a party screened; answers in one line what it then is. Raises ``MisuseError``, ``StackError``."""
+    of, config = _asked(party, tenant, chosen), read_settings()
+    home, own = chosen or config.home, external(config)
+    with Progress() as progress, _servers(own, home, chosen, progress) as servers:
+        progress.doing(f"Screening {of.party}.")
+        try:
+            result = asyncio.run(_screened(of, servers))
+        except RefusedError as error:
+            known = error.refusal.kind is ErrorCode.NOT_FOUND
+            raise (_unknown(error, chosen) if known else StackError(f"{error.refusal.message}")) from error
+        except OutcomeUnknownError as error:
+            hint = f"\nIs a worker running there? `{suggested('worker')}` starts one." if own else ""
+            raise StackError(f"No answer for too long: {error}. Asking goes on.{hint}") from error
+        except TemporalError as error:
+            raise StackError(f"Temporal refuses: {error}") from error
+        except sqlalchemy.exc.DBAPIError as error:
+            raise StackError(f"PostgreSQL cannot be asked: {str(error.orig).splitlines()[0]}") from error
+    return f"{of.party}: {result}"
+
+
+def _asked(party: str | None, tenant: str | None, chosen: Path | None) -> ScreenParty:
+    if not party or not tenant:
+        missing = "whom to screen: PARTY" if not party else "whose party it is: --tenant ten_…"
+        raise MisuseError(f"`{_USAGE}` needs to know {missing}; {_where(chosen)}")
+    try:
+        return ScreenParty(tenant=tenant, party=party)
+    except ValidationError as error:
+        wrong = " and ".join(f"{one['loc'][0]} {visible(str(one['input']))!s}" for one in error.errors())
+        raise MisuseError(f"There can be no {wrong}; {_where(chosen)}") from error
+
+
+def _unknown(error: RefusedError, chosen: Path | None) -> MisuseError:
+    return MisuseError(f"{error.refusal.message}; {_where(chosen)}")
+
+
+def _where(chosen: Path | None) -> str:
+    return f"`{suggested('report', 'tenants', home=chosen)}` lists tenants and their deals."
+
+
+def _servers(
+    own: Servers | None, home: Path, chosen: Path | None, progress: Progress
+) -> AbstractContextManager[Servers]:
+    """Those that the settings name, the stack that runs, or one for the time of the command: it brings a worker."""
+    if own:
+        return nullcontext(own)
+    if not running(home) and not (home / "postgres").exists():
+        raise MisuseError(
+            f"There are no books in {home} yet. Play a deal first: {suggested('run', EXAMPLE, home=chosen)}"
+        )
+    return embedded(read_settings(), home, Runs(home), progress)
+
+
+async def _screened(of: ScreenParty, servers: Servers) -> ScreeningResult:
+    engine = connect(servers.database_url, _CONNECTIONS)
+    try:
+        await asyncio.to_thread(parties.subject, engine, of)  # an unknown tenant needs no workflow to be refused
+        try:
+            client = await Client.connect(**servers.temporal, data_converter=pydantic_data_converter)
+        except RuntimeError as error:
+            raise StackError(unreachable(servers.temporal, error)) from error
+        return await Sender(client, engine).screen_party(of.tenant, of.party)
+    finally:
+        engine.dispose()
