@@ -97,7 +97,8 @@ def listed(engine: Engine, tenant: str) -> list[Rate]:
 def pick(candidates: str | None, base: str, quote: str, oldest: date | None = None) -> Rate | None:
     """The rate in force among what SQL's ``newest_rates`` answered for the same two currencies, as JSON text.
 
-    One of before ``oldest`` is passed over, if there is another. None when there is none, and when the currencies are the same: then SQL looks nothing up and none is needed.
+    One of before ``oldest`` is passed over, if there is another. None when there is none, and when the currencies are
+    the same: then SQL looks nothing up and none is needed.
     """
     if candidates is None:
         return None

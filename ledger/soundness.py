@@ -145,12 +145,17 @@ _MONEY: Final = (
            WHERE {scope} AND (e.held, e.disputed, e.contested) <> (a.held, a.disputed, a.contested) ORDER BY e.id""",
         of="e.tenant_id e.id",
     ),
-    # A chargeback takes what was still held, and then of what was released and refunded, without a settlement.
+    # A chargeback takes what was still held, and then of what was released and refunded, without a settlement; so does
+    # what the buyer had added for fees return when a bank has taken the last of the deal's money.
     _check(
         "money",
         "'what was released and refunded is ' || e.left_by_settlement || ', its settlements are ' || s.total",
         """(SELECT id, tenant_id, released + refunded + charged_back - (SELECT coalesce(sum(frozen), 0)
-                   FROM chargeback c WHERE c.escrow_id = escrow.id AND c.status = 'lost') AS left_by_settlement
+                   FROM chargeback c WHERE c.escrow_id = escrow.id AND c.status = 'lost')
+                   - (SELECT coalesce(sum(e.amount), 0)
+                      FROM ledger_transaction t JOIN entry e ON e.transaction_id = t.id
+                      WHERE t.escrow_id = escrow.id AND t.memo = 'surcharge returned' AND e.direction = 'debit')
+                   AS left_by_settlement
             FROM escrow) e
            CROSS JOIN LATERAL (SELECT coalesce(sum(total), 0) AS total FROM settlement s
                WHERE s.escrow_id = e.id AND s.reverses IS NULL) s

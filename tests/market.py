@@ -180,7 +180,7 @@ class Market:
         """Check that balances are the sums of their entries, escrows agree with their accounts, the audit is whole."""
         with self.engine.connect() as connection:
             assert connection.execute(text(_BROKEN), {"tenant": self.tenant}).scalars().all() == []
-        assert verify(self.engine, self.tenant).findings == []
+        assert not (found := verify(self.engine, self.tenant).findings), found
 
 
 def now() -> datetime:

@@ -367,3 +367,14 @@ def test_edge_18_silence_releases_nothing_while_a_chargeback_is_open(market: Mar
     escrow = market.do(CloseChargeback, escrow, outcome="won")
     assert sorted(one.kind for one in escrow.deadlines) == ["auto_approve", "auto_approve"]
     assert all(one.due_at - escrow.updated_at == 14 * DAY for one in escrow.deadlines)
+
+
+def test_books_are_whole_after_a_bank_took_all_but_what_was_added_for_the_fee(servers: Servers) -> None:
+    """What the buyer had added returns without a settlement of its own, and the check of the books knows that."""
+    market = Market(servers.engine)
+    document = {"rules": [{"outcome": "release", "rate": "0.10", "payer": "buyer"}]}
+    tenants.put_policy(market.engine, market.tenant, "fees", tenants.parse_policy("fees", document))
+    escrow = market.do(OpenChargeback, market.at(State.IN_PROGRESS), amount=500000)
+    escrow = market.do(CloseChargeback, escrow, outcome="lost")
+    assert (escrow.state, escrow.refunded, escrow.charged_back) == (State.CANCELLED, 50000, 500000)
+    market.audit()

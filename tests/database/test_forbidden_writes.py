@@ -107,10 +107,11 @@ def test_entries_never_join_a_transaction_that_is_already_recorded(market: Marke
 @pytest.mark.parametrize("kind", FLOORED)
 def test_an_account_with_a_floor_never_goes_below_zero(market: Market, writer: Connection, kind: str) -> None:
     """Taking one unit more than an account has is refused at once; taking all of it is not."""
-    post(writer, market.tenant, ("gateway_cash", "stripe", "debit", 10, "EUR"), (kind, "carol", "credit", 10, "EUR"))
-    post(writer, market.tenant, (kind, "carol", "debit", 10, "EUR"), ("gateway_cash", "stripe", "credit", 10, "EUR"))
+    more, less = ("debit", "credit") if kind == "receivable" else ("credit", "debit")
+    post(writer, market.tenant, ("gateway_cash", "stripe", less, 10, "EUR"), (kind, "carol", more, 10, "EUR"))
+    post(writer, market.tenant, (kind, "carol", less, 10, "EUR"), ("gateway_cash", "stripe", more, 10, "EUR"))
     with pytest.raises(errors.CheckViolation, match="never_below_zero"):
-        post(writer, market.tenant, (kind, "carol", "debit", 1, "EUR"), ("gateway_cash", "stripe", "credit", 1, "EUR"))
+        post(writer, market.tenant, (kind, "carol", less, 1, "EUR"), ("gateway_cash", "stripe", more, 1, "EUR"))
 
 
 @pytest.mark.parametrize("kind", FLOORLESS)
