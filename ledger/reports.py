@@ -7,7 +7,7 @@ begins. Sums are Python's integers of minor units, without a limit.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Engine, RowMapping, text
@@ -23,6 +23,7 @@ _PERIODS: Final[dict[By, str]] = {
     "month": "to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM')",
     "total": f"'{TOTAL}'",
 }
+_LABEL_LENGTHS: Final[dict[By, int]] = {"day": len("2026-01-31"), "month": len("2026-01")}
 _BEFORE_THE_END: Final = "(CAST(:end AS timestamptz) IS NULL OR {0} < :end)"
 _AFTER_THE_START: Final = "(CAST(:start AS timestamptz) IS NULL OR {0} >= :start)"
 
@@ -60,7 +61,8 @@ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 _SETTLEMENTS: Final = f"""
 SELECT {{period}} AS period, CASE WHEN reverses IS NOT NULL THEN 'clawback' ELSE outcome END AS outcome, currency,
        CASE WHEN fx_total IS NULL THEN currency ELSE fx_quote END AS reporting_currency, count(*) AS settlements,
-       sum(total) AS total, sum(platform_fee) AS platform_fee, sum(seller_payout) AS seller_payout,
+       sum(total) AS total, sum(platform_fee) AS platform_fee, sum(dispute_fee) AS dispute_fee,
+       sum(seller_payout) AS seller_payout,
        sum(buyer_refund) AS buyer_refund, sum(fee_returned) AS fee_returned,
        sum(coalesce(fx_total, total)) AS reporting_total,
        sum(coalesce(fx_platform_fee, platform_fee)) AS reporting_platform_fee,
@@ -170,6 +172,7 @@ class SettlementLine:
 
     The reporting amounts are those that were stored with each settlement at the rate of its moment. A ``clawback`` is
     the reversal of a settlement: ``fee_returned`` is the part of its total that the platform gave back.
+    ``dispute_fee`` is a part of ``platform_fee``.
     """
 
     period: str
@@ -179,6 +182,7 @@ class SettlementLine:
     settlements: int
     total: int
     platform_fee: int
+    dispute_fee: int
     seller_payout: int
     buyer_refund: int
     fee_returned: int
@@ -219,7 +223,8 @@ def tenants(engine: Engine) -> list[RowMapping]:
 def trial_balance(engine: Engine, tenant: str, span: Span) -> list[AccountLine]:
     """Opening balance, debits, credits and closing balance of every kind of account, period by period.
 
-    In a period without an entry nothing changed: only the whole span is told then.
+    In a period without an entry nothing changed. Only that in which the span ends is told all the same, so that there
+    is always a balance at its end.
     """
     with snapshot(engine) as connection:
         return _account_lines(connection, tenant, span)
@@ -260,8 +265,8 @@ def _account_lines(connection: Connection, tenant: str, span: Span) -> list[Acco
         sides[key] = row["normal_side"]
         moved[row["period"]][key] = (int(row["debit"]), int(row["credit"]))
     before = moved.pop(None, {})
-    if span.by == "total":
-        moved.setdefault(TOTAL, {})  # also when nothing moved: what was there before is still there
+    if last := _last_period(span, moved=bool(moved)):
+        moved.setdefault(last, {})  # also when nothing moved: what was there before is still there
     balances = {key: AccountLine("", *key, sides[key], 0, *sums).closing for key, sums in before.items()}
     lines = []
     for period, sums in moved.items():
@@ -270,6 +275,18 @@ def _account_lines(connection: Connection, tenant: str, span: Span) -> list[Acco
             balances[key] = line.closing
             lines.append(line)
     return lines
+
+
+def _last_period(span: Span, *, moved: bool) -> str | None:
+    """The period in which a span ends. One without an end ends with its last entry, or is over as it begins."""
+    if span.by == "total":
+        return TOTAL
+    day = span.start
+    if span.end is not None:
+        day = span.end - timedelta(days=1) if span.end > date.min else None
+    elif moved:
+        return None
+    return day.isoformat()[: _LABEL_LENGTHS[span.by]] if day else None
 
 
 def _rows(connection: Connection, query: str, tenant: str, span: Span, moment: str) -> Sequence[RowMapping]:

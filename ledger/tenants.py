@@ -140,7 +140,8 @@ def first_error(error: ValidationError) -> str:
     """Where a document is wrong, and what is allowed there."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
+    why = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {why}" if where else why
 
 
 def move_clock(engine: Engine, tenant: str, to: timedelta) -> int:

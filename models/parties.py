@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
 from models.facts import KycStatus
 from models.fields import Document, Line
+from models.notification_texts import Language
 
 # Enough to be written to: what is before and after the @, and nothing that could end a header.
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s<>(),;:\\\"\[\]]{1,64}@[A-Za-z0-9.-]{1,185}$")]
@@ -17,6 +18,6 @@ class PartyDetails(Document):
 
     name: Line | None = None
     email: Email | None = None
-    language: Annotated[str, Field(pattern="^(en|th)$")] | None = None
+    language: Language | None = None
     kyc_status: KycStatus | None = None
     payout_destination: Destination | None = None

@@ -232,7 +232,7 @@ class Sender:
         return escrow
 
     async def _reopened(self, command: Command, escrow: Escrow) -> Escrow:
-        """The rules may take it, but nothing runs: the escrow was over (clawbacks, chargebacks and returned payouts come
+        """The rules may take it, but nothing runs: the escrow was over (clawbacks, chargebacks, returned payouts come
         after the end), or its workflow was lost. The workflow starts again from the books, with this command.
         """
         try:

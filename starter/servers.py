@@ -67,7 +67,10 @@ def read_settings() -> Settings:
     try:
         return settings()
     except ValidationError as error:
-        wrong = (f"HOLDFAST_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        wrong = (
+            f"HOLDFAST_{'_'.join(map(str, one['loc'])).upper()}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        )
         raise MisuseError("\n".join(wrong)) from error
 
 

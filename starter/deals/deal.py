@@ -211,8 +211,9 @@ class _Reading:
 
     def _agree(self, deal: Deal) -> None:
         """Learn the milestones that the agreement leads to. What the rules would refuse is wrong already here."""
-        buyer = Actor(role="buyer", party=getattr(deal.agreement, "buyer", None))
-        create = self._built(("escrow",), lambda: deal.create(_TENANT, buyer, id="sample", escrow=_ESCROW))
+        create = self._built(
+            ("escrow",), lambda: deal.create(_TENANT, self._who_agrees(deal), id="sample", escrow=_ESCROW)
+        )
         if create is None:
             return
         release = deal.policies.get("release") or ReleasePolicy()
@@ -227,7 +228,24 @@ class _Reading:
             self._facts = replace(self._facts, milestones=_names(decision.escrow.milestones))
             self._look_at_rest(decision.escrow)
         elif not self._is_the_story(decision.code, do="create"):
-            self._wrong(("escrow",), decision.message)
+            self._not_agreed(deal, create.template, decision.message)
+
+    def _who_agrees(self, deal: Deal) -> Actor:
+        """Whoever sends the first ``create`` that is not meant to be refused; the buyer, if the file does not say."""
+        for action in self._source.value(("actions",)) or ():
+            if isinstance(action, dict) and action.get("do") == "create" and "expect" not in action:
+                name = action.get("actor")
+                if isinstance(name, str) and name in self._facts.people:
+                    return self._facts.people[name]
+        return Actor(role="buyer", party=getattr(deal.agreement, "buyer", None))
+
+    def _not_agreed(self, deal: Deal, template: str | None, reason: str) -> None:
+        """What is wrong with the agreement, unless it is only that its template is, which is said there already."""
+        own = [one["name"] for one in self._source.value(("templates",)) or ()]
+        if template and (unknown := foreseen.unknown_template(template, own)):
+            self._wrong(("escrow", "template"), unknown)
+        elif template not in own or any(template == one.name for one in deal.templates):
+            self._wrong(("escrow",), reason)
 
     def _look_at_rest(self, escrow: Escrow) -> None:
         rest = escrow.amount - sum(one.amount for one in escrow.milestones)
@@ -326,6 +344,8 @@ class _Reading:
         """What would be refused in any state of the escrow is wrong here, unless the story is about the refusal."""
         if reason := foreseen.wrong_role(command.name, command.actor):
             self._wrong((*where, "actor"), reason)
+        elif self._agreed and (reason := foreseen.wrong_funding(self._agreed, command)):
+            self._wrong((*where, "source"), reason)
         elif self._agreed and (reason := foreseen.wrong_resolution(self._agreed, command, _DISPUTE)):
             self._wrong((*where, "resolution"), reason)
 

@@ -11,8 +11,10 @@ from models.exchange import LEAST_RATE, MOST_RATE, PIVOT, Rate
 from models.money import MAX_AMOUNT
 from models.states import DisputeStatus, State
 from models.templates import TEMPLATES
+from starter.deals.problems import suggestion
 from starter.deals.written import BlockParty, Change
 
+_FUNDS: Final = "fund"
 _RESOLVES: Final = "resolve_dispute"
 
 
@@ -48,6 +50,17 @@ def wrong_resolution(agreed: Escrow, command: Command, dispute: str) -> str | No
     return None
 
 
+def wrong_funding(agreed: Escrow, command: Command) -> str | None:
+    """Why nobody can pay so: ``source gateway needs a payment_method``."""
+    if command.name != _FUNDS:
+        return None
+    try:
+        ROWS[_FUNDS].check(agreed, command)
+    except RefusedError as error:
+        return error.refusal.message
+    return None
+
+
 def wrong_rate(rate: Rate) -> tuple[str, str] | None:
     """The key that makes a rate one that cannot be written down, and why."""
     if rate.base == rate.quote:
@@ -71,6 +84,14 @@ def wrong_template(name: str, earlier: Collection[str]) -> str | None:
     if name in TEMPLATES:
         return f"template {name!r} is built in: choose another name"
     return f"there is a template {name!r} above this one" if name in earlier else None
+
+
+def unknown_template(name: str, own: Collection[str]) -> str | None:
+    """What templates there are instead, the built-in ones and those of the file."""
+    known = sorted({*TEMPLATES, *own})
+    if name in known:
+        return None
+    return f"unknown template {name!r}{suggestion(name, known)}: there are {', '.join(known)}"
 
 
 def changes_nothing(said: Change) -> str | None:

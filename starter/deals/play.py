@@ -141,28 +141,33 @@ class Player:
         return Step(number, action)
 
     async def _send(self, number: int, action: Action) -> Step:
-        command = await self._command(number, action)
+        identifier = self._played.run.command(number, action.do)
         try:
-            escrow = await self._sender.send(command)
+            escrow = await self._sender.send(await self._command(identifier, action))
         except RefusedError as error:
-            return Step(number, action, command.id, refusal=error.refusal)
+            return Step(number, action, identifier, refusal=error.refusal)
         if action.do == "dispute":
             self._disputes += 1
-        return Step(number, action, command.id, escrow)
+        return Step(number, action, identifier, escrow)
 
-    async def _command(self, number: int, action: Action) -> Command:
+    async def _command(self, identifier: str, action: Action) -> Command:
         run, deal = self._played.run, self._played.deal
-        fields: dict[str, Any] = {"id": run.command(number, action.do), "escrow": run.escrow, "actor": action.actor}
+        fields: dict[str, Any] = {"id": identifier, "escrow": run.escrow, "actor": action.actor}
         if action.command is None or action.command is Create:
             return deal.create(run.tenant, **fields)
         return meant(action.command, action.said, await self._references(action), **fields)
 
     async def _references(self, action: Action) -> References:
-        """The ids behind a file's numbers: counted, not looked for by status, so that playing again finds the same."""
+        """The ids behind a file's numbers: counted, not looked for by status, so that playing again finds the same.
+
+        Raises ``RefusedError`` for the number of a payout that there is not.
+        """
         escrow = await self._escrow()
         wanted = names_payout(action.said)
         if escrow and wanted:
-            escrow = await self._until(lambda one: len(one.payouts) >= wanted and not one.payouts[wanted - 1].going)
+            escrow = await self._until(lambda one: not any(payout.going for payout in _asked_for(one, wanted)))
+        if escrow and wanted and len(escrow.payouts) < wanted:
+            raise RefusedError(ErrorCode.NOT_FOUND, _how_many(len(escrow.payouts)), payouts=len(escrow.payouts))
         if escrow is None:
             return References(self._played.run.tenant)
         return References(
@@ -205,6 +210,15 @@ class Player:
     async def books(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do something with the books, also when PostgreSQL is away for a while."""
         return await self._sender.patiently(work.__name__, lambda: asyncio.to_thread(work, self._engine, *arguments))
+
+
+def _asked_for(escrow: Escrow, number: int) -> tuple[Payout, ...]:
+    """The payout of that number; where there is none yet, all of those after which it might come."""
+    return escrow.payouts[number - 1 : number] or escrow.payouts
+
+
+def _how_many(payouts: int) -> str:
+    return "there is 1 payout" if payouts == 1 else f"there are {payouts or 'no'} payouts"
 
 
 def _leaves(payout: Payout) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
+from models.exchange import MOST_RATE, Rate
 from models.fields import PartyId
 from models.parties import Email
 from starter.deals.deal_text import Problem, Source, Where
@@ -15,6 +16,13 @@ from starter.deals.deal_text import Problem, Source, Where
 _OUT_OF_RANGE: Final = frozenset({"less_than_equal", "greater_than_equal"})
 _PARTY_ID, _EMAIL = (
     next(one.pattern for one in get_args(kind) if isinstance(one, StringConstraints)) for kind in (PartyId, Email)
+)
+# As pydantic tells them. They are wider than those of what may be written down (LEAST_RATE, MOST_RATE).
+_RATE_LIMITS: Final = frozenset(
+    repr(getattr(limit, side))
+    for limit in Rate.model_fields["rate"].metadata
+    for side in ("ge", "le")
+    if hasattr(limit, side)
 )
 _EXPECTED: Final = {
     "string_type": "text",
@@ -65,8 +73,13 @@ def _wording(detail: ErrorDetails, context: Mapping[str, Any]) -> str:
         return f"expected {_EXPECTED[kind]}, found {found}"
     if kind == "literal_error":
         return f"expected {context['expected']}, found {found}"
-    if kind in _OUT_OF_RANGE and context.get("le", context.get("ge")) in {Decimal(0), Decimal(1)}:
+    limit = context.get("le", context.get("ge"))
+    if kind in _OUT_OF_RANGE and limit in {Decimal(0), Decimal(1)}:
         return f'expected a share from 0 to 1, such as "0.70", found {found}'
+    if kind in _OUT_OF_RANGE and limit in _RATE_LIMITS:
+        return (
+            "a rate is above 0" if kind == "greater_than_equal" else f"a rate is at most {MOST_RATE:f}, found {found}"
+        )
     if kind == "string_pattern_mismatch" and context["pattern"] == _PARTY_ID:
         return "expected letters, digits and . _ : -; no e-mail address"
     if kind == "string_pattern_mismatch" and context["pattern"] == _EMAIL:

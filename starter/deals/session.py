@@ -37,6 +37,7 @@ class Session:
         self._deal = deal
         self._file = file
         self._config = read_settings()
+        self._chosen = home
         self._home = home or self._config.home
         self._own = external(self._config)
         self._runs = Runs(self._home)
@@ -77,7 +78,14 @@ class Session:
                 engine.dispose()
             self._progress.stop_spinning()
             show(console(), played, books, servers, self._up)
+            if played.escrow:
+                self._say_where_to_look(run)
             return verdict(played, books)
+
+    def _say_where_to_look(self, run: Run) -> None:
+        reports = suggested("report", "fees", "--tenant", run.tenant, home=self._chosen)
+        self._progress.say(f"Reports: {reports}")
+        self._progress.say(f"Audit:   {suggested('audit', run.escrow, home=self._chosen)}")
 
     def _servers(self) -> AbstractContextManager[Servers]:
         return nullcontext(self._own) if self._own else embedded(self._config, self._home, self._runs, self._progress)

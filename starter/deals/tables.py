@@ -205,8 +205,10 @@ def _outcome(row: Any) -> str:
 
 
 def _rule(row: Any) -> str:
-    """The rule and its rate, if it has a single one: ``release/* 0.10 (v1)``, ``release/* in bands (v1)``."""
+    """The rule and its rate, if it has a single one: ``release/* 0.10 (v1)``; else ``in bands`` or ``fixed``."""
     rate = "in bands" if row["fee_rate"] is None else str(row["fee_rate"])
+    if not row["fee_rate"] and any(", fixed amount" in step for step in row["fee_steps"][:1]):  # as models.fees says it
+        rate = "fixed"
     return f"{row['fee_rule']} {rate} (v{row['fee_policy_version']})"
 
 

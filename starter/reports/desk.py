@@ -61,6 +61,8 @@ class Asked:
 def answer_report(asked: Asked, home: Path | None) -> bool:
     """Write a report; answers whether its sums agree. Raises ``MisuseError``, ``StackError``."""
     span = _span(asked)
+    if asked.kind is Kind.TENANTS:
+        _refuse_limits(asked)
     if asked.kind is not Kind.TENANTS and asked.tenant == "":
         raise MisuseError("--tenant is empty.")
     with _reading(home) as engine:
@@ -96,10 +98,29 @@ def answer_verify(tenant: str | None, escrow: str | None, home: Path | None, *, 
             _known_tenant(engine, tenant, "verify")
         found = verify(engine, tenant, escrow)
         if escrow is not None and not found.escrows and found.whole:
+            if tenant is not None:
+                raise MisuseError(f"{tenant} has no escrow {visible(escrow)}{_its_latest(engine, tenant)}")
             known = [one["id"] for one in latest_escrows(engine, _NAMED)]
             raise MisuseError(f"there is no escrow {visible(escrow)}; {_listed('the latest', known)}")
     _write(verification_json(found) if json else verification_text(found), None)
     return found.whole
+
+
+def _its_latest(engine: Engine, tenant: str) -> str:
+    latest = next(one["latest_escrow"] for one in reports.tenants(engine) if one["id"] == tenant)
+    return f"; its latest is {latest}" if latest else "; it has none yet"
+
+
+def _refuse_limits(asked: Asked) -> None:
+    """The list of tenants is of all of them, as they are now."""
+    limits = {
+        "--tenant": asked.tenant is not None,
+        "--from": asked.start is not None,
+        "--to": asked.end is not None,
+        "--by": asked.by is not By.TOTAL,
+    }
+    if given := [option for option, is_given in limits.items() if is_given]:
+        raise MisuseError(f"`report tenants` lists all tenants as they are now: it does not take {', '.join(given)}.")
 
 
 def _span(asked: Asked) -> Span:

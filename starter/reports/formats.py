@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Column as TableColumn
 from rich.table import Table
 
 from models.currencies import exponent
@@ -18,6 +18,9 @@ from starter.reports.sheet import Column, Row, Sheet
 from starter.reports.visible import cell, visible
 
 _TEXT: Final = frozenset({"text", "code"})
+_INDENT: Final = 2
+_GAP: Final = 3
+_LONG_WORD: Final = 24
 
 
 def as_text(sheet: Sheet, asked: dict[str, str], console: Console) -> str:
@@ -27,7 +30,7 @@ def as_text(sheet: Sheet, asked: dict[str, str], console: Console) -> str:
         parts = dict.fromkeys(column.part for column in sheet.columns if column.part) or ("",)
         for part in parts if sheet.rows else ():
             console.print(f"\n{part}".rstrip(), soft_wrap=True)
-            console.print(Padding(_table(sheet, part), (0, 0, 0, 2)))
+            _print_table(console, sheet, part)
         console.print()
         if not sheet.rows:
             console.print(sheet.empty, soft_wrap=True)
@@ -88,23 +91,47 @@ def _plain(sheet: Sheet, row: Row) -> dict[str, Any]:
     return values
 
 
-def _table(sheet: Sheet, part: str) -> Table:
+def _print_table(console: Console, sheet: Sheet, part: str) -> None:
+    """However narrow the terminal, nothing is cut off and no amount, code or heading breaks inside a word.
+
+    What does not fit even so runs over the edge, and the terminal breaks the line.
+    """
     columns = [column for column in sheet.columns if column.part in {"", part}]
-    table = Table(*map(_heading, columns), box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False)
-    for row in sheet.rows:
-        table.add_row(*(_shown(column, row) for column in columns))
-    if sheet.totals:
-        table.add_section()
-    for row in sheet.totals:
-        table.add_row(*(_shown(column, row) for column in columns))
-    return table
+    rows = [[_shown(column, row) for column in columns] for row in (*sheet.rows, *sheet.totals)]
+    edges = _INDENT + _GAP * (len(columns) - 1)
+    limits = [_limits(column, [row[place] for row in rows]) for place, column in enumerate(columns)]
+    widths = _widths(limits, console.width - edges)
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(
+            column.label, width=width, overflow="fold", justify="left" if column.kind in _TEXT else "right"
+        )
+    for number, row in enumerate(rows, start=1):
+        table.add_row(*row, end_section=number == len(sheet.rows) and bool(sheet.totals))
+    wide = console.width
+    console.width = max(wide, edges + sum(widths))
+    console.print(Padding(table, (0, 0, 0, _INDENT)))
+    console.width = wide
 
 
-def _heading(column: Column) -> TableColumn:
-    """However narrow the terminal, nothing is cut off; a code stays in one piece as long as it can."""
-    if column.kind in _TEXT:
-        return TableColumn(column.label, overflow="fold", no_wrap=column.kind == "code")
-    return TableColumn(column.label, justify="right", no_wrap=True)
+def _limits(column: Column, cells: list[str]) -> tuple[int, int]:
+    """How narrow a column can be, and how wide it need be at most. Words of people may break when they are long."""
+    words = [cell_len(word) for word in column.label.split()]
+    least = [min(cell_len(word), _LONG_WORD) for cell in cells for word in cell.split()]
+    whole = [cell_len(cell) for cell in cells]
+    most = max([cell_len(column.label), *whole])
+    return max(words + (least if column.kind == "text" else whole)), most
+
+
+def _widths(limits: list[tuple[int, int]], available: int) -> list[int]:
+    """As wide as each would be, less what there is no room for, taken where there is most to take."""
+    widths = [most for _, most in limits]
+    while sum(widths) > available:
+        spare, place = max((width - limits[place][0], place) for place, width in enumerate(widths))
+        if not spare:
+            break
+        widths[place] -= 1
+    return widths
 
 
 def _shown(column: Column, row: Row) -> str:

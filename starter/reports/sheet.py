@@ -20,19 +20,21 @@ class Column:
     """A column of text, of codes (text that stays in one line), of counts, or of money.
 
     Money is minor units of the currency that the column named in ``currency`` has. ``part`` is the table it stands in
-    where people get several beside each other; "" stands in each.
+    where people get several beside each other; "" stands in each. ``called`` is the heading for people, where the name
+    would not do.
     """
 
     name: str
     kind: Literal["text", "code", "count", "money"] = "text"
     currency: str = "currency"
     part: str = ""
+    called: str = ""
 
     @property
     def label(self) -> str:
         """For people."""
         name = self.name.removeprefix("reporting_")
-        return _SHORTER.get(self.name) or _SHORTER.get(name) or name.replace("_", " ")
+        return self.called or _SHORTER.get(self.name) or _SHORTER.get(name) or name.replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,13 @@ _ITEMS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("there", "platform loss", (AccountKind.PLATFORM_LOSS,)),
 )
 _TIES: Final = "cash + receivable + platform loss = all liabilities + fees earned"
+_MOVEMENTS: Final[dict[str, str]] = {
+    AccountKind.FEE_REVENUE: "platform fees less returned = movement of fee_revenue",
+    AccountKind.DISPUTE_FEE_REVENUE: "dispute fees = movement of dispute_fee_revenue",
+}
 _FEES: Final = ("settlements", "platform_fees", "dispute_fees", "returned", "earned")
 _SETTLED: Final = ("total", "platform_fee", "seller_payout", "buyer_refund", "fee_returned")
+_SHOWN: Final = (*_SETTLED[:2], "of_which_dispute_fee", *_SETTLED[2:])
 _REPORTED: Final = tuple(f"reporting_{name}" for name in _SETTLED if name != "fee_returned")
 _CLAWBACKS: Final = "Clawbacks reverse settlements that were counted when they were made; totals are without them."
 
@@ -43,7 +48,7 @@ def liquidity(engine: Engine, tenant: str, span: Span) -> Sheet:
         for line in lines
         for side, item, kinds in _ITEMS
     ]
-    columns = (_PERIOD, _CURRENCY, Column("side"), Column("item"), Column("amount", "money"))
+    columns = (_PERIOD, _CURRENCY, Column("side", "code"), Column("item", "code"), Column("amount", "money"))
     checks = [Check(_named(_TIES, line.period), line.currency, line.difference) for line in lines]
     return Sheet("Liquidity", columns, rows, "Nothing was posted up to then.", checks=checks)
 
@@ -59,7 +64,7 @@ def trial_balance(engine: Engine, tenant: str, span: Span) -> Sheet:
     ]
     return Sheet(
         "Trial balance",
-        (_PERIOD, _CURRENCY, Column("account"), Column("normal_side"), *moneys),
+        (_PERIOD, _CURRENCY, Column("account", "code"), Column("normal_side", "code"), *moneys),
         rows,
         "Nothing was posted up to then.",
         sums,
@@ -73,32 +78,36 @@ def fees(engine: Engine, tenant: str, span: Span) -> Sheet:
     rows = [asdict(line) | {"returned": line.returned, "earned": line.earned} for line in found.lines]
     moneys = (Column(name, "money") for name in _FEES[1:])
     checks = [
-        Check(f"fees earned = movement of {account}", currency, difference)
-        for (account, currency), difference in found.differences.items()
+        Check(_MOVEMENTS[account], currency, difference)
+        for (account, currency), difference in sorted(found.differences.items(), reverse=True)
     ]
+    sums = totals(rows, ("currency",), _FEES, "period")
+    if span.by != "total":
+        sums = [*totals(rows, ("period", "currency"), _FEES, "outcome"), *sums]
     return Sheet(
         "Fees earned",
-        (_PERIOD, _CURRENCY, Column("category"), Column("outcome"), Column("settlements", "count"), *moneys),
+        (_PERIOD, _CURRENCY, Column("category"), Column("outcome", "code"), Column("settlements", "count"), *moneys),
         rows,
         "No fees were earned or given back in this time.",
-        totals(rows, ("currency",), _FEES, "period"),
+        sums,
         checks,
     )
 
 
 def settlements(engine: Engine, tenant: str, span: Span) -> Sheet:
     """What was settled, in the deals' currency and in the reporting currency."""
-    rows: list[Row] = [asdict(line) for line in reports.settlements(engine, tenant, span)]
+    lines = reports.settlements(engine, tenant, span)
+    rows: list[Row] = [asdict(line) | {"of_which_dispute_fee": line.dispute_fee} for line in lines]
     deal, reporting = "In the deals' currency", "In the reporting currency, at the rate of each settlement's moment"
     return Sheet(
         "Settlements",
         (
             _PERIOD,
-            Column("outcome"),
+            Column("outcome", "code"),
             Column("settlements", "count"),
-            _CURRENCY,
-            *(Column(name, "money", part=deal) for name in _SETTLED),
-            Column("reporting_currency", part=reporting),
+            Column("currency", "code", called="deals in"),
+            *(Column(name, "money", part=deal) for name in _SHOWN),
+            Column("reporting_currency", "code", part=reporting),
             *(Column(name, "money", "reporting_currency", reporting) for name in _REPORTED),
         ),
         rows,
@@ -106,7 +115,7 @@ def settlements(engine: Engine, tenant: str, span: Span) -> Sheet:
         totals(
             (row for row in rows if row["outcome"] != "clawback"),
             ("currency", "reporting_currency"),
-            ("settlements", *_SETTLED, *_REPORTED),
+            ("settlements", *_SHOWN, *_REPORTED),
             "period",
         ),
         [check for row in rows for check in _division(row)],
@@ -119,8 +128,8 @@ def tenants(engine: Engine) -> Sheet:
     columns = (
         Column("id", "code"),
         Column("name"),
-        Column("mode"),
-        Column("reporting_currency"),
+        Column("mode", "code"),
+        Column("reporting_currency", "code"),
         Column("escrows", "count"),
         Column("latest_escrow", "code"),
     )

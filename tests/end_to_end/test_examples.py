@@ -113,4 +113,4 @@ def test_the_marketplace_can_change_its_parties_in_mid_story(holdfast: CommandLi
     assert "5 platform block_party ben" in report
     assert "7 platform unblock_party ben" in report
     assert any(line.startswith("6 ann approve_milestone 1 refused: party_blocked the seller is bl") for line in report)
-    assert "ben acct_ben 333.00 held (manual) waits until somebody asks for it" in report
+    assert "ben 333.00 held (manual) waits until somebody asks for it" in report

@@ -85,7 +85,7 @@ def test_fees_settlements_and_balances_are_those_of_the_story(holdfast: CommandL
     lines = {kind: squeezed(ended.out) for kind, ended in texts.items()}
     assert "total EUR web split 1 200.00 - - 200.00" in lines["fees"]
     assert "total EUR 3 500.00 - - 500.00" in lines["fees"]
-    assert "total 3 EUR 5,000.00 500.00 3,960.00 540.00 -" in lines["settlements"]
+    assert "total 3 EUR 5,000.00 500.00 - 3,960.00 540.00 -" in lines["settlements"]
     assert "total 3 EUR EUR 5,000.00 500.00 3,960.00 540.00" in lines["settlements"]
     assert "total EUR there cash 1,040.00" in lines["liquidity"]
     assert "total EUR owed all liabilities 540.00" in lines["liquidity"]
@@ -118,6 +118,51 @@ def test_a_span_takes_its_first_day_and_not_its_last(holdfast: CommandLine, play
     assert (nothing.code, "Nothing was settled in this time." in nothing.out) == (0, True)
     header = holdfast("report", "settlements", "--tenant", played.tenant, "--to", "2020-01-01", "--format", "csv")
     assert (header.code, len(header.out.splitlines())) == (0, 1)
+
+
+@pytest.mark.parametrize("by", ["day", "month", "total"])
+def test_balances_are_told_though_nothing_was_posted_for_long(holdfast: CommandLine, played: Run, by: str) -> None:
+    """Years later the money is still there, and the report says so for people and for machines."""
+    asked = ("--tenant", played.tenant, "--by", by, "--from", "2099-06-01")
+    label = {"day": "2099-06-01", "month": "2099-06", "total": "total"}[by]
+    assert f"{label} EUR there cash 1,040.00" in squeezed(holdfast("report", "liquidity", *asked).out)
+    rows = table(holdfast("report", "trial-balance", *asked, "--format", "csv").out)
+    balances = {row["account"]: row["closing"] for row in rows if row["period"] == label}
+    assert (balances["gateway_cash"], balances["wallet"], balances["fee_revenue"]) == ("1040.00", "540.00", "500.00")
+    nothing = holdfast("report", "liquidity", "--tenant", played.tenant, "--by", by, "--to", "2020-01-01")
+    assert (nothing.code, "Nothing was posted up to then." in nothing.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--tenant", "ten_x"), "--tenant"),
+        (("--from", "2026-01-01", "--by", "day"), "--from, --by"),
+        (("--to", "2026-01-01"), "--to"),
+    ],
+)
+def test_the_list_of_tenants_takes_no_limits(holdfast: CommandLine, given: tuple[str, ...], named: str) -> None:
+    """They would be ignored, so they are refused; the format is no limit."""
+    ended = holdfast("report", "tenants", *given)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"`report tenants` lists all tenants as they are now: it does not take {named}." in ended.err
+    assert holdfast("report", "tenants", "--format", "csv").code == 0
+
+
+def test_another_tenant_s_escrow_is_not_found(holdfast: CommandLine, played: Run) -> None:
+    """The answer names nobody else's escrows."""
+    with tampering(holdfast) as superuser:
+        superuser.execute(
+            "INSERT INTO tenant (id, name, mode, reporting_currency) VALUES ('ten_o', 'O', 'test', 'EUR')"
+        )
+    other = holdfast("verify", "--tenant", "ten_o", "--escrow", played.escrow)
+    own = holdfast("verify", "--tenant", played.tenant, "--escrow", "esc_unknown")
+    with tampering(holdfast) as superuser:
+        superuser.execute("DELETE FROM tenant WHERE id = 'ten_o'")
+    assert (other.code, other.out) == (own.code, own.out) == (2, "")
+    assert other.err.splitlines()[-1] == f"ten_o has no escrow {played.escrow}; it has none yet"
+    assert own.err.splitlines()[-1] == f"{played.tenant} has no escrow esc_unknown; its latest is {played.escrow}"
+    assert holdfast("verify", "--tenant", played.tenant, "--escrow", played.escrow).code == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -81,6 +82,11 @@ def test_the_report_tells_the_story(website: tuple[Run, Ended]) -> None:
     assert any(line.endswith("split wallet EUR +540.00 540.00") for line in report)
     assert any(line.startswith("total EUR ") and line.endswith(" difference 0.00") for line in report)
     assert f"/namespaces/default/workflows/escrow%3A{run.escrow}" in report[-1]
+    program = shlex.quote(str(PROGRAM))
+    assert ended.err.splitlines()[-2:] == [
+        f"Reports: {program} report fees --tenant {run.tenant}",
+        f"Audit:   {program} audit {run.escrow}",
+    ]
 
 
 def test_the_wedding_is_divided_by_its_template(holdfast: CommandLine, books: Books, engine: Engine) -> None:
@@ -280,6 +286,32 @@ def test_a_payout_that_fails_is_told(holdfast: CommandLine, tmp_path: Path) -> N
     ended = holdfast("run", file)
     assert ended.code == 1
     assert "Problem: the payout of 360.22 USD to dan failed: account_closed" in ended.out
+
+
+@pytest.mark.parametrize("does", ["request_payout", "retry_payout"])
+def test_a_payout_that_there_is_not_is_refused_at_once(holdfast: CommandLine, tmp_path: Path, does: str) -> None:
+    """Nothing is on its way any more, so nothing is waited for; a story may be about that."""
+    file = tmp_path / "deal.yaml"
+    story = _up_to(CANCELLED, "  # Once work has begun")
+    file.write_text(f"{story}  - {{actor: dan, do: {does}, payout: 2}}\n")
+    began = time.monotonic()
+    ended = holdfast("run", file)
+    assert time.monotonic() - began < 30
+    assert ended.code == 1, ended
+    assert f"{does} 2) was refused with not_found: there is 1 payout" in ended.err.splitlines()[-1]
+    file.write_text(file.read_text().replace("payout: 2}", "payout: 2, expect: {refused: not_found}}"))
+    assert holdfast("run", file).code == 0
+
+
+def test_a_fixed_fee_is_not_told_as_a_rate_of_nothing(holdfast: CommandLine, tmp_path: Path) -> None:
+    """5.00 of every release, whatever its size."""
+    file = tmp_path / "deal.yaml"
+    file.write_text(
+        _up_to(WEBSITE, "  # An operator takes").replace("outcome: release, rate: 0.10", "outcome: release, fixed: 5")
+    )
+    ended = holdfast("run", file)
+    assert ended.code == 0, ended
+    assert "milestone 1 release 1,500.00 5.00 1,495.00 - release/* fixed (v1)" in squeezed(ended.out)
 
 
 def test_a_second_up_is_told_of_the_first(holdfast: CommandLine) -> None:

@@ -17,6 +17,8 @@ policies:
 escrow:
 """
 
+_MILESTONES: Final = "  milestones:\n    - {title: Sketches, amount: 500.10}\n    - {title: Final, amount: 1000}\n"
+_TEMPLATE: Final = "  event_date: 2026-06-15\n  template: "
 _DISPUTE: Final = "  - {actor: alice, do: dispute, reason: Late, description: Very late.}\n"
 # What is written instead of what, and what the person is told.
 MISTAKES: Final = {
@@ -150,6 +152,18 @@ MISTAKES: Final = {
         ("payout_destination: acct_bob", "kyc_status: ok"),
         "deal.yaml:5:21: kyc_status: expected 'none', 'pending', 'verified', 'rejected' or 'expired', found 'ok'",
     ),
+    "an unknown language": (
+        ("payout_destination: acct_bob", "language: thai"),
+        "deal.yaml:5:19: language: expected 'en' or 'th', found 'thai'",
+    ),
+    "a card that is not named": (
+        (LAST, "  - {actor: alice, do: fund, source: gateway}\n"),
+        "deal.yaml:17:38: source gateway needs a payment_method",
+    ),
+    "a card that is not asked": (
+        (LAST, "  - {actor: alice, do: fund, payment_method: pm_card_visa}\n"),
+        "deal.yaml:17:5: source wallet does not take a payment_method",
+    ),
     "no address": (
         ("payout_destination: acct_bob", "email: bob"),
         "deal.yaml:5:16: email: expected an address such as alice@example.com, found 'bob'",
@@ -157,6 +171,14 @@ MISTAKES: Final = {
     "a rate as a word": (
         ("escrow:\n", "rates: [{base: EUR, quote: USD, rate: one}]\nescrow:\n"),
         'deal.yaml:7:39: rate: expected a decimal string such as "1.08"',
+    ),
+    "a rate of nothing": (
+        ("escrow:\n", "rates: [{base: EUR, quote: USD, rate: 0}]\nescrow:\n"),
+        "deal.yaml:7:39: rate: a rate is above 0",
+    ),
+    "a rate beyond measure": (
+        ("escrow:\n", "rates: [{base: EUR, quote: USD, rate: 9999999999999999999}]\nescrow:\n"),
+        "deal.yaml:7:39: rate: a rate is at most 1000000000, found '9999999999999999999'",
     ),
     "a rate between one currency": (
         ("escrow:\n", "rates: [{base: EUR, quote: EUR, rate: 1}]\nescrow:\n"),
@@ -173,6 +195,18 @@ MISTAKES: Final = {
     "a template of less than all": (
         ("escrow:\n", "templates: [{name: x, milestones: [{title: All, percent: 99}]}]\nescrow:\n"),
         "deal.yaml:7:13: templates: the percentages of template 'x' sum to 99, not to 100",
+    ),
+    "a bad template, and only that": (
+        (_MILESTONES, f"{_TEMPLATE}x\ntemplates: [{{name: x, milestones: [{{title: All, percent: 99}}]}}]\n"),
+        "deal.yaml:14:13: templates: the percentages of template 'x' sum to 99, not to 100",
+    ),
+    "a good template that comes twice, and only that": (
+        (_MILESTONES, f"{_TEMPLATE}x\ntemplates: [&a {{name: x, milestones: [{{title: All, percent: 100}}]}}, *a]\n"),
+        "deal.yaml:14:23: there is a template 'x' above this one",
+    ),
+    "a template that is nowhere": (
+        (_MILESTONES, f"{_TEMPLATE}rooms\ntemplates: [{{name: x, milestones: [{{title: All, percent: 100}}]}}]\n"),
+        "deal.yaml:13:13: unknown template 'rooms': there are merit, party, wedding, x",
     ),
     "bands that do not begin at nothing": (
         ("escrow:\n", _LATE_BANDS),
