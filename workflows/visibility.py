@@ -83,9 +83,7 @@ def details(agreed: Create | Escrow) -> str:
     amount = Money(agreed.amount, agreed.currency)
     rows = [f"| {_escaped(one.title)} | {Money(one.amount, agreed.currency)} |" for one in agreed.milestones]
     table = ["", "| milestone | amount |", "|---|---|", *rows] if rows else []
-    return "\n".join(
-        [f"**{amount}** from `{agreed.buyer}` to `{agreed.seller}`, category `{agreed.category}`", *table]
-    )
+    return "\n".join([f"**{amount}** from `{agreed.buyer}` to `{agreed.seller}`, category `{agreed.category}`", *table])
 
 
 def current_details(escrow: Escrow) -> str:
