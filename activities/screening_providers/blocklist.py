@@ -35,7 +35,7 @@ class _Entry(Document):
     tenant: TenantId | None = None
     party: PartyId | None = None
     name: Line | None = None
-    reason: Line = Field(description="What everybody reads whose money waits: no more than they may know.")
+    reason: Line = Field(description="For operators, and in refusals for the platform. Buyers and sellers read none.")
 
     @model_validator(mode="after")
     def _about_one(self) -> Self:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 
 import pytest
@@ -24,7 +25,7 @@ from models.templates import TEMPLATES, from_template
 from tests.builders import PATHS, a_create
 from tests.market import Market
 from tests.post_office import BUSY, PostOffice, post_office
-from tests.servers import Connection, eventually, one
+from tests.servers import Connection, Servers, eventually, one
 from tests.telling import address, courier, drain, head, make_due, reach, record, run, told, towns, waiting
 
 
@@ -365,3 +366,28 @@ def test_an_event_that_takes_too_long_is_finished_at_the_next_attempt(
     make_due(town)
     drain(courier(town, office.channel()))
     assert told(office, town, "alice") == told(office, town, "bob") == ["escrow.created"]
+
+
+def test_an_event_costs_the_same_however_many_wait_to_be_told(servers: Servers, town: Market) -> None:
+    """While nobody delivers, the queue grows; who writes one more reads the end of its own escrow's rows alone.
+
+    Also by a plan that was made while the queue was empty, and kept.
+    """
+    escrows = [town.create().id for _ in range(12)]
+    insert = (
+        "INSERT INTO event (id, tenant_id, escrow_id, version, position, type, data, occurred_at)"
+        " VALUES (%s, %s, %s, 99, 0, 'x', '{}', now())"
+    )
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"
+    with closing(servers.superuser()) as connection, connection.transaction(force_rollback=True):
+        connection.execute("DELETE FROM outbox")
+        connection.execute("ANALYZE outbox")
+        for number, escrow in enumerate(escrows[1:]):
+            connection.execute(insert, (f"y{number}", town.tenant, escrow))
+        connection.execute(
+            "INSERT INTO outbox (event_id, tenant_id, escrow_id)"
+            " SELECT 'x' || n, 'x', 'x' || n FROM generate_series(1, 3000) AS n"
+        )
+        before = int(one(connection, read))
+        connection.execute(insert, ("z", town.tenant, escrows[0]))
+        assert int(one(connection, read)) - before < 100
