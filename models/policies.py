@@ -40,7 +40,9 @@ class ReleasePolicy(Document):
 
 
 class DisputePolicy(Document):
-    """How long a dispute may rest before ``default_outcome`` takes effect: anew from whatever somebody does in it."""
+    """How long a dispute may rest before ``default_outcome`` takes effect: anew with each side's first answer, and with
+    the review.
+    """
 
     response_window: Window = timedelta(days=30)
     default_outcome: Literal["buyer_favor", "seller_favor", "mediation"] = "mediation"

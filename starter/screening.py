@@ -1,7 +1,6 @@
 """The command `screen`: one party, asked about through a worker, on whatever servers there are."""
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -15,15 +14,13 @@ from ledger import parties
 from ledger.engine import connect
 from models.errors import ErrorCode, RefusedError
 from models.screening import ScreeningResult, ScreenParty
-from starter.deals.runs import Runs
 from starter.embedded.child import StackError
-from starter.embedded.home import running
-from starter.invocation import EXAMPLE, suggested
+from starter.invocation import suggested
 from starter.misuse import MisuseError
 from starter.progress import Progress
 from starter.reports.visible import visible
 from starter.sender import OutcomeUnknownError, Sender
-from starter.servers import Servers, embedded, external, read_settings, unreachable
+from starter.servers import Servers, external, read_settings, servers_with_books, unreachable
 
 _CONNECTIONS: Final = 2
 _USAGE: Final = "screen PARTY --tenant ten_…"
@@ -33,7 +30,7 @@ def screen_one(party: str | None, tenant: str | None, chosen: Path | None) -> st
     """Have a party screened; answers in one line what it then is. Raises ``MisuseError``, ``StackError``."""
     of, config = _asked(party, tenant, chosen), read_settings()
     home, own = chosen or config.home, external(config)
-    with Progress() as progress, _servers(own, home, chosen, progress) as servers:
+    with Progress() as progress, servers_with_books(own, home, chosen, progress) as servers:
         progress.doing(f"Screening {of.party}.")
         try:
             result = asyncio.run(_screened(of, servers))
@@ -67,19 +64,6 @@ def _unknown(error: RefusedError, chosen: Path | None) -> MisuseError:
 
 def _where(chosen: Path | None) -> str:
     return f"`{suggested('report', 'tenants', home=chosen)}` lists tenants and their deals."
-
-
-def _servers(
-    own: Servers | None, home: Path, chosen: Path | None, progress: Progress
-) -> AbstractContextManager[Servers]:
-    """Those that the settings name, the stack that runs, or one for the time of the command: it brings a worker."""
-    if own:
-        return nullcontext(own)
-    if not running(home) and not (home / "postgres").exists():
-        raise MisuseError(
-            f"There are no books in {home} yet. Play a deal first: {suggested('run', EXAMPLE, home=chosen)}"
-        )
-    return embedded(read_settings(), home, Runs(home), progress)
 
 
 async def _screened(of: ScreenParty, servers: Servers) -> ScreeningResult:

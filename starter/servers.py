@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -162,6 +162,22 @@ def embedded(config: Settings, home: Path, runs: Runs, progress: Progress) -> It
                     _let_others_finish(nobody_else_does, progress)
         except OccupiedError as error:
             yield _servers(_started_by_another(error, home, progress), lasting=True)
+
+
+def servers_with_books(
+    own: Servers | None, home: Path, chosen: Path | None, progress: Progress
+) -> AbstractContextManager[Servers]:
+    """Those that the settings name, the stack that runs, or one for the time of the command, if there are books at all.
+
+    Raises ``MisuseError`` where nothing was ever played.
+    """
+    if own:
+        return nullcontext(own)
+    if not running(home) and not (home / "postgres").exists():
+        raise MisuseError(
+            f"There are no books in {home} yet. Play a deal first: {suggested('run', EXAMPLE, home=chosen)}"
+        )
+    return embedded(read_settings(), home, Runs(home), progress)
 
 
 @contextmanager

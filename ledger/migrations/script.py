@@ -16,4 +16,4 @@ def run_beside(migration: str) -> None:
 
 def refuse_downgrade() -> None:
     """Books are not thrown away."""
-    raise NotImplementedError("restore a backup instead: a downgrade would delete books")
+    raise RuntimeError("restore a backup instead: a downgrade would delete books")

@@ -12,8 +12,8 @@ from models.postings import PLATFORM, AccountKind
 from models.settling import refuse_frozen
 from models.states import MilestoneStatus, PayoutStatus
 
-# Nothing of these has left yet: what is taken from the payable is no longer theirs to send.
 _TAKEN_BACK = "taken back before it was sent"
+# Nothing of these has left yet: what is taken from the payable is no longer theirs to send.
 _UNSENT = frozenset({PayoutStatus.DUE, PayoutStatus.FAILED, PayoutStatus.RETURNED})
 
 

@@ -79,7 +79,7 @@ def _starts_in_review(escrow: Escrow, command: RaiseDispute, covered: tuple[Mile
 
 
 def restart_clock(case: Case, dispute: str) -> None:
-    """Whatever somebody does in a dispute gives everybody the whole window again; while a bank decides, none runs."""
+    """An answer or a review gives everybody the whole window again; while a bank decides, none runs."""
     case.drop_deadlines(dispute=dispute)
     if case.escrow.open_chargeback:
         return
@@ -98,12 +98,16 @@ def check_evidence(escrow: Escrow, command: AddEvidence) -> None:
 
 
 def add_evidence(case: Case, command: AddEvidence) -> Decision:
-    """Add one side's word to the file; the response window begins anew."""
+    """Add one side's word to the file; with the first of each side the response window begins anew.
+
+    Not with every one: whoever gains by waiting could add a word a day, and the dispute would last for ever.
+    """
     dispute = _named(case.escrow, command.dispute)
     by = command.actor.role if command.actor.role in {"buyer", "seller"} else "operator"
     answer = Answer(by=by, at=case.now, statement=command.statement, evidence=command.evidence)
     change(case, dispute.id, answers=(*dispute.answers, answer))
-    restart_clock(case, dispute.id)
+    if all(earlier.by != by for earlier in dispute.answers):
+        restart_clock(case, dispute.id)
     return case.emit("dispute.evidence_added", dispute=dispute.id, by=by).decision(case.escrow.state)
 
 

@@ -4,7 +4,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,9 +19,7 @@ from ledger import reports
 from ledger.audit import latest_escrows, story, verify
 from ledger.engine import connect
 from ledger.reports import Span
-from starter.deals.runs import Runs
 from starter.embedded.child import StackError
-from starter.embedded.home import running
 from starter.invocation import EXAMPLE, suggested
 from starter.misuse import MisuseError
 from starter.progress import Progress, console
@@ -31,7 +29,7 @@ from starter.reports.formats import as_csv, as_json, as_text
 from starter.reports.sheet import Sheet
 from starter.reports.story import story_json, story_text, verification_json, verification_text
 from starter.reports.visible import visible
-from starter.servers import Servers, embedded, external, read_settings
+from starter.servers import external, read_settings, servers_with_books
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CONNECTIONS: Final = 2
@@ -158,7 +156,7 @@ def _reading(chosen: Path | None) -> Iterator[Engine]:
     """The books, on the servers that the settings name, of the stack that runs, or of one that is started for it."""
     config = read_settings()
     home, own = chosen or config.home, external(config)
-    with Progress() as progress, _servers(own, home, chosen, progress) as servers:
+    with Progress() as progress, servers_with_books(own, home, chosen, progress) as servers:
         engine = connect(servers.database_url, _CONNECTIONS)
         try:
             yield engine
@@ -170,18 +168,6 @@ def _reading(chosen: Path | None) -> Iterator[Engine]:
             raise StackError(f"PostgreSQL refuses: {_first_line(error)}{hint}") from error
         finally:
             engine.dispose()
-
-
-def _servers(
-    own: Servers | None, home: Path, chosen: Path | None, progress: Progress
-) -> AbstractContextManager[Servers]:
-    if own:
-        return nullcontext(own)
-    if not running(home) and not (home / "postgres").exists():
-        raise MisuseError(
-            f"There are no books in {home} yet. Play a deal first: {suggested('run', EXAMPLE, home=chosen)}"
-        )
-    return embedded(read_settings(), home, Runs(home), progress)
 
 
 def _first_line(error: sqlalchemy.exc.DBAPIError) -> str:

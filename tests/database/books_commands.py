@@ -288,7 +288,8 @@ class Commands(Outside):
 
     def _add_evidence(self, deal: Deal, command: Any, now: Moment) -> Reasons:
         quarrel, reasons = self._in_file(deal, command, "open", "under_review")
-        if quarrel and not reasons:
+        if quarrel and not reasons and command.actor.role not in quarrel.heard:
+            quarrel.heard.add(command.actor.role)
             self.wait_for(deal, quarrel, now)
         return reasons
 

@@ -112,6 +112,7 @@ class Quarrel:
     status: str
     came_from: str
     id: str = ""
+    heard: set[str] = field(default_factory=set)
 
     @property
     def contested_parts(self) -> list["Part"]:

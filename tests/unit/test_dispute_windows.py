@@ -82,16 +82,27 @@ def test_nobody_else_is_heard(stranger: Actor) -> None:
     assert disputed().refused(AddEvidence, by=stranger).code == "forbidden"
 
 
-def test_whatever_somebody_does_gives_everybody_the_whole_window_again() -> None:
+def test_each_sides_first_answer_and_the_review_give_everybody_the_whole_window_again() -> None:
     deal = disputed(policies(dispute=DisputePolicy(response_window=10 * DAY)))
     assert deal.next_deadline.due_at == NOW + 10 * DAY
-    for days, kind in ((3, AddEvidence), (7, ReviewDispute), (16, AddEvidence)):
+    for days, kind, by in ((3, AddEvidence, SELLER), (7, ReviewDispute, OPERATOR), (16, AddEvidence, BUYER)):
         replaced = deal.next_deadline
         deal.now = NOW + days * DAY
-        deal.do(kind)
+        deal.do(kind, by=by)
         assert [one.due_at for one in deal.escrow.deadlines] == [deal.now + 10 * DAY]
         late = deal.refused(ReachDeadline, deadline=replaced.id, generation=replaced.generation)
         assert late.code == "invalid_transition"
+
+
+def test_nobody_keeps_a_dispute_from_its_end_by_adding_a_word_a_day() -> None:
+    """A side's later answers are on file, and the window goes on."""
+    deal = disputed(policies(dispute=DisputePolicy(response_window=10 * DAY, default_outcome="seller_favor")))
+    for days in range(1, 10):
+        deal.now = NOW + days * DAY
+        deal.do(AddEvidence, by=BUYER)
+    assert len(deal.escrow.disputes[0].answers) == 9
+    assert deal.next_deadline.due_at == NOW + 11 * DAY
+    assert deal.reach().escrow.state == State.COMPLETED
 
 
 @pytest.mark.parametrize("reviewed", [False, True], ids=["open", "under review"])
