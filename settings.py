@@ -25,6 +25,28 @@ class Settings(BaseSettings):
     migration_url: SecretStr | None = Field(
         None, description="The same database for the role that owns the schema; only migrations use it."
     )
+    api_database_url: SecretStr | None = Field(
+        None, description="The same database for the role of the HTTP API, which sees one tenant at a time."
+    )
+    api_host: str = Field("127.0.0.1", description="Where the HTTP API listens.")
+    api_port: int = Field(8420, ge=0, le=65535, description="The port of the HTTP API.")
+    api_requests_per_second: float = Field(
+        100, gt=0, le=100_000, description="How many requests one key may make per second and API process, on average."
+    )
+    bootstrap_secret: SecretStr | None = Field(
+        None, min_length=20, description="The bearer token that makes tenants; unset, none can be made over HTTP."
+    )
+    keys: SecretStr | None = Field(
+        None,
+        description="Master keys, as id:base64 of 32 bytes, separated by commas: the first encrypts and signs, all of "
+        "them decrypt and verify.",
+    )
+    codec_secret: SecretStr | None = Field(
+        None, min_length=20, description="Opens the codec endpoint for the Temporal UI; unset, there is none."
+    )
+    webhooks_allow_loopback: bool = Field(
+        False, description="Whether webhooks may go to this machine and in plain http, for development."
+    )
     stripe_api_key: SecretStr | None = Field(None, description="Stripe secret key; unset means the embedded sandbox.")
     stripe_api_base: str | None = Field(None, description="Stripe's address, when it is not Stripe itself.")
     stripe_webhook_secret: SecretStr | None = Field(None, description="Signing secret of Stripe's webhook endpoint.")

@@ -15,6 +15,7 @@ from psycopg import errors
 from sqlalchemy import Engine
 
 from ledger import charges
+from ledger.engine import SET_TENANT, tenant_of
 from ledger.load import Connection, Loaded, load, read_escrow
 from ledger.write import Batch
 from models import deadlines
@@ -83,8 +84,11 @@ class Books:
         """Run the work on a pooled connection; conflicts that a second look resolves are retried right here."""
         for attempt in range(1, _ATTEMPTS + 1):
             pooled = self._engine.raw_connection()
+            connection: Connection = pooled.driver_connection  # type: ignore[assignment]
             try:
-                return work(pooled.driver_connection)  # type: ignore[arg-type]
+                if tenant := tenant_of(self._engine):
+                    connection.execute(SET_TENANT, {"tenant": tenant})
+                return work(connection)
             except _RETRIED:
                 if attempt == _ATTEMPTS:
                     raise
@@ -127,11 +131,11 @@ class Books:
 
 
 def input_hash(command: Command) -> str:
-    """A fingerprint of what was asked, without when it was received: a retry may carry another time.
+    """A fingerprint of what was asked, without when and from where: a retry may carry another time, on another road.
 
     Without defaults too, so that a later version, which knows more fields, computes the same.
     """
-    said = command.model_dump_json(exclude={"received_at"}, exclude_defaults=True)
+    said = command.model_dump_json(exclude={"received_at", "origin", "seal"}, exclude_defaults=True)
     return hashlib.sha256(f"{command.name} {said}".encode()).hexdigest()
 
 

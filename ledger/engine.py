@@ -1,6 +1,12 @@
 """Connections to PostgreSQL: one pool per process, as wide as the process has threads for money."""
 
-from sqlalchemy import Engine, create_engine
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+# Row-level security goes by this setting of the transaction, for roles that see one tenant at a time.
+SET_TENANT: Final = "SELECT set_config('holdfast.tenant', %(tenant)s, true)"
+_TENANT: Final = "holdfast_tenant"
 
 # Below the activities' start-to-close timeout, so that an attempt has ended before the next one begins.
 STATEMENT_TIMEOUT_SECONDS = 15
@@ -11,7 +17,7 @@ def connect(database_url: str, connections: int) -> Engine:
     options = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
     )
-    return create_engine(
+    engine = create_engine(
         database_url,
         pool_size=connections,
         max_overflow=0,
@@ -27,3 +33,21 @@ def connect(database_url: str, connections: int) -> Engine:
             "keepalives_count": 2,
         },
     )
+    event.listen(engine, "begin", _set_tenant)
+    return engine
+
+
+def for_tenant(engine: Engine, tenant: str) -> Engine:
+    """The same pool for one tenant: every transaction begins by naming it, and ends with it."""
+    return engine.execution_options(**{_TENANT: tenant})
+
+
+def tenant_of(engine: Engine) -> str | None:
+    """The tenant that ``for_tenant`` named."""
+    named: str | None = engine.get_execution_options().get(_TENANT)
+    return named
+
+
+def _set_tenant(connection: Connection) -> None:
+    if named := connection.get_execution_options().get(_TENANT):
+        connection.exec_driver_sql(SET_TENANT, {"tenant": named})

@@ -1,6 +1,7 @@
 """Bring a database to the newest schema."""
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -11,11 +12,14 @@ from sqlalchemy import create_engine, text
 _ADVISORY_LOCK = 4_201_770_001
 
 
-def upgrade(migration_url: str, app_role: str = "holdfast_app", to: str = "head") -> None:
-    """Run every migration that is missing up to ``to``, as the role that owns the schema; ``app_role`` gets its grants.
+def upgrade(
+    migration_url: str, app_role: str = "holdfast_app", to: str = "head", *, api_role: str = "holdfast_api"
+) -> None:
+    """Run every migration that is missing up to ``to``, as the role that owns the schema.
 
-    Safe to call from several processes at once: one migrates, the others wait. Raises ``sqlalchemy.exc.DBAPIError``
-    or ``psycopg.Error`` when the database cannot be reached or the role lacks rights; a failure leaves nothing behind.
+    ``app_role`` is what workers connect as, ``api_role`` what the HTTP API does; both get their grants. Safe to call
+    from several processes at once: one migrates, the others wait. Raises ``sqlalchemy.exc.DBAPIError`` or
+    ``psycopg.Error`` when the database cannot be reached or a role is missing; a failure leaves nothing behind.
     """
     engine = create_engine(migration_url)
     try:
@@ -24,7 +28,9 @@ def upgrade(migration_url: str, app_role: str = "holdfast_app", to: str = "head"
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes["connection"] = connection
-            config.attributes["app_role"] = sql.Identifier(app_role).as_string(connection.connection.driver_connection)
+            driver: Any = connection.connection.driver_connection
+            config.attributes["app_role"] = sql.Identifier(app_role).as_string(driver)
+            config.attributes["api_role"] = sql.Identifier(api_role).as_string(driver)
             command.upgrade(config, to)
     finally:
         engine.dispose()

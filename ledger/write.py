@@ -39,7 +39,7 @@ _UPSERTED: Final = frozenset({"milestone", "dispute", "deadline", "payout", "rel
 # The same party takes part in many escrows; one that is known stays as it is.
 _KEPT: Final = frozenset({"party"})
 
-_COMMON: Final = frozenset({"name", "id", "escrow", "actor", "expected_version", "received_at"})
+_COMMON: Final = frozenset({"name", "id", "escrow", "actor", "expected_version", "received_at", "origin", "seal"})
 
 
 @dataclass
@@ -217,6 +217,8 @@ class Batch:
                 "name": command.name,
                 "actor_role": command.actor.role,
                 "actor_party": command.actor.party,
+                "ip": command.origin.ip if command.origin else None,
+                "user_agent": command.origin.user_agent if command.origin else None,
                 "details": command.model_dump(exclude=set(_COMMON), exclude_none=True),
                 "outcome": refusal.code if refusal else "accepted",
                 "message": refusal.message if refusal else None,

@@ -27,6 +27,7 @@ from models.fields import (
     PaymentMethod,
     PayoutId,
     Reference,
+    Seal,
     Share,
     SystemCommandId,
     TenantId,
@@ -50,9 +51,17 @@ class Actor(Document):
 SYSTEM = Actor(role="system")
 
 
+class Origin(Document):
+    """From where a command reached us, for the audit."""
+
+    ip: Annotated[str, Field(max_length=45)] | None = None
+    user_agent: Annotated[str, Field(max_length=200)] | None = None
+
+
 class Command(Document):
     """What all commands share. ``expected_version`` is the escrow's version the sender has seen, if it matters;
-    ``received_at`` the real time at which we received it (the workflow fills it in when it is absent)."""
+    ``received_at`` the real time at which we received it (the workflow fills it in when it is absent). ``seal`` proves
+    that one of our own programs sent it: ``ledger.seals``."""
 
     name: str
     id: CommandId
@@ -60,6 +69,8 @@ class Command(Document):
     actor: Actor
     expected_version: Annotated[int, Field(ge=1)] | None = None
     received_at: AwareDatetime | None = None
+    origin: Origin | None = None
+    seal: Seal | None = None
 
 
 class MilestoneDraft(Document):

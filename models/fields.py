@@ -75,6 +75,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterVal
 Metadata = Annotated[dict[Category, Line], Field(max_length=20)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
 PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,100}$")]
+Seal = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,80}:[0-9a-f]{64}$")]
 TenantId = Annotated[str, _is("ten")]
 EscrowId = Annotated[str, _is("esc")]
 MilestoneId = Annotated[str, _is("mil")]

@@ -7,11 +7,13 @@ from alembic import context, op
 
 
 def run_beside(migration: str) -> None:
-    """Run the script of the same name; ``{app_role}`` in it is the role that the program connects as."""
+    """Run the script of the same name; ``{app_role}`` in it is the role of workers, ``{api_role}`` that of the API."""
     script = Path(migration).with_suffix(".sql").read_text(encoding="utf-8")
+    for role in ("app_role", "api_role"):
+        script = script.replace(f"{{{role}}}", context.config.attributes[role])
     # Straight to the driver: the script's own percent signs are not placeholders.
     driver: Any = op.get_bind().connection.driver_connection
-    driver.execute(script.replace("{app_role}", context.config.attributes["app_role"]))
+    driver.execute(script)
 
 
 def refuse_downgrade() -> None:

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import time
+from base64 import b64encode
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,12 @@ class Endpoints:
     """What a process needs to reach the stack. Secret parts do not show in ``repr``."""
 
     database_url: str = field(repr=False)
+    api_database_url: str = field(repr=False)
     migration_url: str = field(repr=False)
+    keys: str = field(repr=False)
+    bootstrap_secret: str = field(repr=False)
+    codec_secret: str = field(repr=False)
+    api: str
     temporal_address: str
     temporal_namespace: str
     temporal_ui: str
@@ -39,6 +45,10 @@ class Endpoints:
         """Return the variables that lead ``settings`` and the Temporal SDK of a child process to this stack."""
         return {
             "HOLDFAST_DATABASE_URL": self.database_url,
+            "HOLDFAST_API_DATABASE_URL": self.api_database_url,
+            "HOLDFAST_KEYS": self.keys,
+            "HOLDFAST_BOOTSTRAP_SECRET": self.bootstrap_secret,
+            "HOLDFAST_CODEC_SECRET": self.codec_secret,
             "HOLDFAST_MIGRATION_URL": self.migration_url,
             "HOLDFAST_STRIPE_API_BASE": self.stripe_api_base,
             "HOLDFAST_STRIPE_API_KEY": self.stripe_api_key,
@@ -55,6 +65,10 @@ class Secrets:
     postgres: str = field(repr=False, default_factory=lambda: secrets.token_hex(24))
     holdfast_owner: str = field(repr=False, default_factory=lambda: secrets.token_hex(24))
     holdfast_app: str = field(repr=False, default_factory=lambda: secrets.token_hex(24))
+    holdfast_api: str = field(repr=False, default_factory=lambda: secrets.token_hex(24))
+    keys: str = field(repr=False, default_factory=lambda: f"k1:{b64encode(secrets.token_bytes(32)).decode()}")
+    bootstrap_secret: str = field(repr=False, default_factory=lambda: f"hf_bootstrap_{secrets.token_hex(24)}")
+    codec_secret: str = field(repr=False, default_factory=lambda: f"hf_codec_{secrets.token_hex(24)}")
     stripe_api_key: str = field(repr=False, default_factory=lambda: f"sk_test_{secrets.token_hex(24)}")
     stripe_webhook_secret: str = field(repr=False, default_factory=lambda: f"whsec_{secrets.token_hex(24)}")
 
@@ -106,10 +120,17 @@ class Home:
             raise StackError(f"Only {free >> 20} MiB are free on the disk of {self.root}; the stack wants 256 MiB.")
 
     def secrets(self) -> Secrets:
-        """Return the secrets, generated at the first call. Raises ``StackError`` when they were lost or damaged."""
+        """Return the secrets, generated at the first call. Raises ``StackError`` when they were lost or damaged.
+
+        What an earlier release did not know yet is generated now, and kept from then on.
+        """
         path = self.root / "secrets.json"
         try:
-            return Secrets(**json.loads(path.read_text()))
+            known = json.loads(path.read_text())
+            whole = Secrets(**known)
+            if asdict(whole) != known:
+                self._write(path, json.dumps(asdict(whole)))
+            return whole
         except FileNotFoundError:
             if (self.root / "postgres").exists():
                 raise StackError(f"{path} is gone, and with it the passwords of the database beside it.") from None

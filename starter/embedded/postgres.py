@@ -24,6 +24,7 @@ from starter.embedded.unprivileged import User, open_tree, open_way, user_for
 DATABASE = "holdfast"
 OWNER = "holdfast_owner"
 APP = "holdfast_app"
+API = "holdfast_api"
 _SUPERUSER = "postgres"
 _INITDB_SECONDS = 120.0
 _START_SECONDS = 60.0  # an unclean end is followed by recovery
@@ -96,14 +97,15 @@ def initialise(home: Home, secrets: Secrets, children: Children) -> None:
 
 
 def provision(port: int, secrets: Secrets) -> None:
-    """Make the database, the role that owns it and the role that only works in it. Doing so again changes nothing."""
+    """Make the database, the role that owns it and those that only work in it. Doing so again changes nothing."""
     with _connect(port, secrets, "postgres") as connection:
         _make_role(connection, OWNER, secrets.holdfast_owner)
         _make_role(connection, APP, secrets.holdfast_app)
+        _make_role(connection, API, secrets.holdfast_api)
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
             connection.execute(_statement("CREATE DATABASE {} OWNER {}", DATABASE, OWNER))
         connection.execute(_statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", DATABASE))
-        connection.execute(_statement("GRANT CONNECT ON DATABASE {} TO {}", DATABASE, APP))
+        connection.execute(_statement("GRANT CONNECT ON DATABASE {} TO {}, {}", DATABASE, APP, API))
     with _connect(port, secrets, DATABASE) as connection:
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 

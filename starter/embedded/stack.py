@@ -1,4 +1,4 @@
-"""The embedded stack: PostgreSQL, Temporal, the payment sandbox and a worker, as children of this process.
+"""The embedded stack: PostgreSQL, Temporal, the payment sandbox, a worker and the API, as children of this process.
 
 with Stack(Path(".holdfast"), progress=print) as endpoints: ...
 """
@@ -29,10 +29,11 @@ _READY_SECONDS = 60.0
 _KILLS_ON_THE_WAY_UP = 3
 _WORKER_GRACE_SECONDS = 35.0  # a little more than the worker gives its activities
 _SANDBOX_GRACE_SECONDS = 8.0
+_API_GRACE_SECONDS = 15.0
 _SUPERVISION_SECONDS = 0.1
 # Alembic keeps the migration it is running in the module, so that two stacks of one process take turns.
 _MIGRATING = threading.Lock()
-_STOP_ORDER = ("worker", "sandbox", "temporal", "initdb", "postgres")
+_STOP_ORDER = ("api", "worker", "sandbox", "temporal", "initdb", "postgres")
 
 
 class Stack:
@@ -49,6 +50,8 @@ class Stack:
         *,
         progress: Callable[[str], None],
         worker: bool = True,
+        api: bool = False,
+        api_port: int = 0,
         temporal_port: int = 0,
         temporal_ui_port: int = 0,
         worker_command: Sequence[str] | None = None,
@@ -58,7 +61,14 @@ class Stack:
         self._home = Home(home)
         self._progress = progress
         self._with_worker = worker
-        self._configured = {"postgres": 0, "temporal": temporal_port, "temporal_ui": temporal_ui_port, "sandbox": 0}
+        self._with_api = api
+        self._configured = {
+            "postgres": 0,
+            "temporal": temporal_port,
+            "temporal_ui": temporal_ui_port,
+            "sandbox": 0,
+            "api": api_port,
+        }
         self._worker_argv = tuple(worker_command or _module("worker"))
         self._sandbox_argv = tuple(sandbox_command or _module("starter.sandbox"))
         self._children = Children(self._home.root / "children.json")
@@ -122,6 +132,9 @@ class Stack:
         if self._with_worker:
             self._progress("Starting the worker.")
             self._start_worker(endpoints)
+        if self._with_api:
+            self._progress("Starting the API.")
+            self._start(self._api(endpoints))
         self._home.announce(endpoints)
         return endpoints
 
@@ -200,11 +213,27 @@ class Stack:
         )
         return Service(command, ready=_says_ready, ready_within=_READY_SECONDS)
 
+    def _api(self, endpoints: Endpoints) -> Service:
+        address = {"HOLDFAST_API_HOST": "127.0.0.1", "HOLDFAST_API_PORT": endpoints.api.rpartition(":")[2]}
+        command = Command(
+            name="api",
+            argv=_module("starter.api"),
+            log=self._home.logs / "api.log",
+            env=_environment({**endpoints.environment(), **address}),
+            stop=((signal.SIGTERM, _API_GRACE_SECONDS),),
+        )
+        return Service(command, ready=lambda _: _healthy(endpoints.api), ready_within=_READY_SECONDS)
+
 
 def _endpoints(ports: dict[str, int], secrets: Secrets) -> Endpoints:
     return Endpoints(
         database_url=postgres.url(postgres.APP, secrets.holdfast_app, ports["postgres"]),
+        api_database_url=postgres.url(postgres.API, secrets.holdfast_api, ports["postgres"]),
         migration_url=postgres.url(postgres.OWNER, secrets.holdfast_owner, ports["postgres"]),
+        keys=secrets.keys,
+        bootstrap_secret=secrets.bootstrap_secret,
+        codec_secret=secrets.codec_secret,
+        api=f"http://127.0.0.1:{ports['api']}",
         temporal_address=f"127.0.0.1:{ports['temporal']}",
         temporal_namespace=temporal_server.NAMESPACE,
         temporal_ui=f"http://127.0.0.1:{ports['temporal_ui']}",
