@@ -6,6 +6,7 @@ the standard ``TEMPORAL_*`` variables, which the SDK reads itself.
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -73,6 +74,16 @@ class Settings(BaseSettings):
     operator_email: str | None = Field(None, description="Who is written to when operators have to know something.")
     notify_console: bool = Field(
         True, description="Whether everything that is told is also a line on the worker's log."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="How logs are written: auto is for people on a terminal, and JSON everywhere else."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is worth a line.")
+    worker_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65534,
+        description="Where a worker serves its metrics, with those of Temporal's SDK one port above; 0 is nowhere.",
     )
     worker_slots: int = Field(16, ge=1, le=200, description="Money activities, threads and connections per worker.")
     temporal_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Temporal; 0 takes a free one.")

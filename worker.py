@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
@@ -23,6 +23,7 @@ from activities.channels.port import Channel
 from activities.gateway import GatewayActivities
 from activities.gateways.stripe import StripeGateway
 from activities.ledger import LedgerActivities
+from activities.metrics import BooksMetrics
 from activities.notifications import Courier, NotificationActivities
 from activities.rate_sources.ecb import EcbSource
 from activities.rate_sources.file import FileSource
@@ -34,11 +35,16 @@ from activities.screening_providers.declared import DeclaredProvider
 from activities.screening_providers.port import ScreeningProvider
 from ledger.books import Books
 from ledger.engine import connect
+from ledger.keyring import Keyring
 from ledger.outbox import Outbox
+from ledger.seals import Seals
 from models.notifications import Contact
 from models.policies import SpendPolicy
 from settings import Settings, settings
+from starter import logs, telemetry
 from starter.delivery import DeliveryUnavailableError, ensure_delivery
+from starter.misuse import MisuseError
+from starter.payloads import connected, read_keyring
 from starter.schedules import SchedulesUnavailableError, ensure_schedules
 from workflows.charge import ChargeWorkflow
 from workflows.deliver import DeliverWorkflow
@@ -69,14 +75,16 @@ GRACE = timedelta(seconds=30)
 WORKFLOWS = (EscrowWorkflow, PayoutWorkflow, ChargeWorkflow, ExchangeRatesWorkflow, ScreenPartyWorkflow)
 
 
-async def temporal_client() -> Client:
-    """Connect to Temporal by the standard ``TEMPORAL_*`` variables."""
-    return await Client.connect(**ClientConfig.load_client_connect_config(), data_converter=pydantic_data_converter)
+async def temporal_client(keys: Keyring) -> Client:
+    """Connect to Temporal by the standard ``TEMPORAL_*`` variables; what it stores is encrypted."""
+    return await connected(dict(ClientConfig.load_client_connect_config()), keys)
 
 
-def books_worker(client: Client, books: Books, gateway_name: str, slots: int) -> Worker:
+def books_worker(
+    client: Client, books: Books, gateway_name: str, slots: int, metrics: BooksMetrics | None = None
+) -> Worker:
     """Workflows and the ledger: as many activity slots as threads as pooled connections."""
-    activities = LedgerActivities(books, gateway_name)
+    activities = LedgerActivities(books, gateway_name, metrics)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -181,14 +189,29 @@ def screening_provider(config: Settings) -> ScreeningProvider:
     return BlocklistProvider(Path(config.blocklist)) if config.blocklist else DeclaredProvider()
 
 
+def keyring(config: Settings) -> Keyring:
+    """The master keys that the settings name."""
+    try:
+        return read_keyring(config.keys)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+def measured(config: Settings) -> CollectorRegistry:
+    """The registry of metrics, which the settings may have served."""
+    try:
+        return telemetry.start(config)
+    except MisuseError as error:
+        raise SystemExit(str(error)) from error
+
+
 def gateway(config: Settings) -> StripeGateway:
     """The payment gateway that the settings name."""
-    if config.stripe_api_key is None or config.stripe_webhook_secret is None:
-        raise SystemExit("HOLDFAST_STRIPE_API_KEY and HOLDFAST_STRIPE_WEBHOOK_SECRET must be set: see .env.example")
+    if config.stripe_api_key is None:
+        raise SystemExit("HOLDFAST_STRIPE_API_KEY must be set: see .env.example")
     return StripeGateway(
         api_key=config.stripe_api_key.get_secret_value(),
         api_base=config.stripe_api_base,
-        webhook_secret=config.stripe_webhook_secret.get_secret_value(),
         timeout_seconds=config.gateway_timeout_seconds,
     )
 
@@ -197,10 +220,12 @@ async def serve(config: Settings) -> None:
     """Work until SIGTERM or Ctrl-C, then finish what was begun."""
     if config.database_url is None:
         raise SystemExit("HOLDFAST_DATABASE_URL must be set: see .env.example, or run `holdfast up`")
-    client = await temporal_client()
+    keys = keyring(config)
+    metrics = BooksMetrics(measured(config))
+    client = await temporal_client(keys)
     engine = connect(config.database_url.get_secret_value(), config.worker_slots)
     provider = gateway(config)
-    books = Books(engine, SpendPolicy(reserve=config.spend_reserve))
+    books = Books(engine, SpendPolicy(reserve=config.spend_reserve), Seals(keys))
     rates = RateActivities(rate_source(config), engine)
     try:
         await ensure_schedules(client, config)
@@ -210,15 +235,15 @@ async def serve(config: Settings) -> None:
     tellers = connect(config.database_url.get_secret_value(), DELIVERY_LANES)
     screeners = connect(config.database_url.get_secret_value(), SCREENING_LANES)
     operator = Contact(party=None, email=config.operator_email)
-    news = NotificationActivities(Courier(Outbox(tellers), channels(config), operator))
+    news = NotificationActivities(Courier(Outbox(tellers, keys), channels(config), operator))
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     async with (
-        books_worker(client, books, provider.name, config.worker_slots),
+        books_worker(client, books, provider.name, config.worker_slots, metrics),
         gateway_worker(client, GatewayActivities(provider), config.worker_slots),
         rates_worker(client, rates),
-        screening_worker(client, ScreeningActivities(screening_provider(config), screeners)),
+        screening_worker(client, ScreeningActivities(screening_provider(config), screeners, keys)),
         notifications_worker(client, news),
     ):
         print(READY, flush=True)  # noqa: T201 - whoever started us waits for this line
@@ -230,7 +255,9 @@ async def serve(config: Settings) -> None:
 
 def main() -> None:
     """Run the worker: ``python -m worker``."""
-    asyncio.run(serve(settings()))
+    config = settings()
+    logs.configure(config.log_format, config.log_level)
+    asyncio.run(serve(config))
     sys.stdout.flush()
     os._exit(0)  # the SDK's threads can crash a finalizing interpreter after all work is done
 

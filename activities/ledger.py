@@ -4,6 +4,7 @@ Synchronous on a thread pool, and never interrupted by a cancellation thrown int
 or by PostgreSQL's statement timeout.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.metrics import BooksMetrics
 from ledger.books import Books
 from ledger.charges import ChargeReusedError
 from models.charges import AmountDue, Charge, ChargeOrder, ChargeResult
 from models.commands import AnyCommand
-from models.errors import ErrorCode
+from models.errors import ErrorCode, RefusedError
 from models.escrow import Escrow
 from models.outcome import Outcome
 
@@ -24,15 +26,22 @@ from models.outcome import Outcome
 class LedgerActivities:
     """Everything workflows ask of the books. ``gateway`` is the name under which arriving cash is booked."""
 
-    def __init__(self, books: Books, gateway: str) -> None:
+    def __init__(self, books: Books, gateway: str, metrics: BooksMetrics | None = None) -> None:
         self._books = books
         self._gateway = gateway
+        self._metrics = metrics or BooksMetrics()
 
     @activity.defn(no_thread_cancel_exception=True)
     def apply(self, command: AnyCommand) -> Outcome:
         """Decide one command and write what follows, once. Refusals are values; what is raised is infrastructure."""
-        with _said_briefly():
-            return self._books.apply(command)
+        became = "failed"
+        try:
+            with self._metrics.timing(command.name), _said_briefly():
+                outcome = self._books.apply(command)
+            became = outcome.refusal.code if outcome.refusal else "accepted"
+            return outcome
+        finally:
+            self._tell(command, became)
 
     @activity.defn(no_thread_cancel_exception=True)
     def amount_due(self, command: AnyCommand) -> AmountDue:
@@ -55,12 +64,22 @@ class LedgerActivities:
             except ChargeReusedError as error:
                 code = ErrorCode.IDEMPOTENCY_KEY_REUSED.code
                 raise ApplicationError(str(error), type=code, non_retryable=True) from None
+            except RefusedError as error:
+                refusal = error.refusal
+                raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
 
     @activity.defn(no_thread_cancel_exception=True)
     def settle_charge(self, result: ChargeResult) -> Charge:
         """Book a charge's definite outcome, once."""
         with _said_briefly():
             return self._books.settle_charge(result, self._gateway)
+
+    def _tell(self, command: AnyCommand, became: str) -> None:
+        """Count it, and write one line: refusals are for whoever looks, the rest for whoever looks for it."""
+        self._metrics.decided(command.name, became)
+        level = logging.DEBUG if became == "accepted" else logging.INFO
+        said = {"command": command.id, "command_name": command.name, "escrow": command.escrow, "outcome": became}
+        activity.logger.log(level, "command", extra=said)
 
 
 # What trying again cannot mend: the books refused a row, or a value did not fit. Only a mistake of ours leads here.

@@ -49,6 +49,8 @@ class Courier:
 
     def _tell(self, claim: Claim) -> str | None:
         """Hand over what is still to be told of an event; answers why something has to wait, if so."""
+        if claim.unreadable:
+            return claim.unreadable
         failures: list[str] = []
         began = monotonic()
         for channel in self._channels:

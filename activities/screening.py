@@ -15,6 +15,9 @@ from activities.screening_providers.port import (
     ScreeningUnavailableError,
 )
 from ledger import parties
+from ledger.keyring import Keyring
+from ledger.personal import UnreadableError
+from ledger.seals import Seals
 from models.errors import ErrorCode, RefusedError
 from models.screening import HeldPayout, LiftedPage, ScreeningResult, ScreenParty
 
@@ -22,9 +25,11 @@ from models.screening import HeldPayout, LiftedPage, ScreeningResult, ScreenPart
 class ScreeningActivities:
     """Everything a screening does outside its workflow, with one provider."""
 
-    def __init__(self, provider: ScreeningProvider, engine: Engine) -> None:
+    def __init__(self, provider: ScreeningProvider, engine: Engine, keys: Keyring) -> None:
         self._provider = provider
         self._engine = engine
+        self._keys = keys
+        self._seals = Seals(keys)
 
     @activity.defn(name="screen_party", no_thread_cancel_exception=True)
     def screen(self, party: ScreenParty) -> ScreeningResult:
@@ -35,14 +40,15 @@ class ScreeningActivities:
         """
         provider = self._provider
         with _said_briefly(provider.name):
-            answer = provider.screen(parties.subject(self._engine, party))
+            answer = provider.screen(parties.subject(self._engine, self._keys, party))
             return parties.record_screening(self._engine, party, provider.name, answer)
 
     @activity.defn(name="lifted_payouts", no_thread_cancel_exception=True)
     def lifted(self, page: LiftedPage) -> list[HeldPayout]:
-        """Payouts whose hold has lost its reason, a page at a time."""
+        """Payouts whose hold has lost its reason, a page at a time, each with the seal of the request for it."""
         with _said_briefly(self._provider.name):
-            return parties.lifted_payouts(self._engine, page)
+            held = parties.lifted_payouts(self._engine, page)
+        return [one.model_copy(update={"seal": self._seals.of(one.request(page), page.tenant)}) for one in held]
 
 
 @contextmanager
@@ -58,6 +64,8 @@ def _said_briefly(provider: str) -> Iterator[None]:
     except RefusedError as error:
         refusal = error.refusal
         raise ApplicationError(refusal.message, refusal.details, type=refusal.code, non_retryable=True) from None
+    except UnreadableError as error:
+        raise ApplicationError(str(error), type="Unreadable") from None
     except (psycopg.Error, SQLAlchemyError) as error:
         brief = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]
         raise ApplicationError(brief, type=type(error).__name__) from None

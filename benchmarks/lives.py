@@ -13,15 +13,17 @@ from sqlalchemy import Engine
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks import marketplace, nothing, processes
 from benchmarks.figures import Figure, compare
 from ledger import reads, tenants
 from ledger.engine import connect
+from ledger.keyring import Keyring
+from ledger.seals import Seals
 from models import ids
 from models.commands import ApproveMilestone, Command, Fund, StartWork, SubmitMilestone
 from starter.embedded.stack import Endpoints
+from starter.payloads import connected
 from starter.sender import Sender
 from workflows.inputs import EscrowInput
 
@@ -47,22 +49,29 @@ class Size:
 async def measure(endpoints: Endpoints, directory: Path, size: Size, progress: Callable[[str], None]) -> list[Figure]:
     """Run all rounds and compare."""
     engine = connect(endpoints.database_url, 4)
-    client = await Client.connect(
-        endpoints.temporal_address, namespace=endpoints.temporal_namespace, data_converter=pydantic_data_converter
-    )
+    keys = Keyring.parse(endpoints.keys)
+    temporal = {"target_host": endpoints.temporal_address, "namespace": endpoints.temporal_namespace}
+    client = await connected(temporal, keys)
     progress("lives: starting the workers")
     try:
         with (
             processes.running("worker", endpoints, directory / "worker.log"),
             processes.running("benchmarks.nothing_worker", endpoints, directory / "nothing.log"),
         ):
-            return await _rounds(engine, client, size, progress)
+            return await _rounds(engine, client, Seals(keys), size, progress)
     finally:
         engine.dispose()
 
 
-async def _rounds(engine: Engine, client: Client, size: Size, progress: Callable[[str], None]) -> list[Figure]:
-    paying, keeping, empty = _escrow(engine, client, "0.10"), _escrow(engine, client, "1"), _nothing(client)
+async def _rounds(
+    engine: Engine, client: Client, seals: Seals, size: Size, progress: Callable[[str], None]
+) -> list[Figure]:
+    sender = Sender(client, engine, seals=seals)
+    paying, keeping, empty = (
+        _escrow(engine, client, sender, "0.10"),
+        _escrow(engine, client, sender, "1"),
+        _nothing(client),
+    )
     for life in (paying, keeping, empty):
         await _live(life, 1)
     with_payouts: list[tuple[float, float]] = []
@@ -100,9 +109,8 @@ async def _live(life: Life, each: int) -> _Lived:
     return _Lived(AT_A_TIME * each * COMMANDS / seconds, [one for several in lived for one in several])
 
 
-def _escrow(engine: Engine, client: Client, fee: str) -> Life:
+def _escrow(engine: Engine, client: Client, sender: Sender, fee: str) -> Life:
     """Lives of escrows on a platform that takes this fee; at 1 there is nothing to pay out."""
-    sender = Sender(client, engine)
     tenant = marketplace.open_marketplace(engine, fee)
     for number in range(AT_A_TIME):
         tenants.put_party(engine, tenant, f"seller{number}", payout_destination=f"acct_{number}")

@@ -7,11 +7,12 @@ import signal
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from benchmarks.nothing import TASK_QUEUE, NothingWorkflow
-from worker import GRACE, READY, temporal_client
+from settings import settings
+from worker import GRACE, READY, keyring, temporal_client
 
 
 async def _serve() -> None:
-    client = await temporal_client()
+    client = await temporal_client(keyring(settings()))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with Worker(

@@ -5,6 +5,7 @@ the command's key makes repeats harmless, and PostgreSQL refuses whatever a bug 
 """
 
 import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,14 +17,15 @@ from sqlalchemy import Engine
 
 from ledger import charges
 from ledger.engine import SET_TENANT, tenant_of
-from ledger.load import Connection, Loaded, load, read_escrow
+from ledger.load import LOCK_VISIBLE_ESCROW, Connection, Loaded, load, read_escrow
+from ledger.seals import Seals
 from ledger.write import Batch
 from models import deadlines
-from models.charges import AmountDue, Charge, ChargeOrder, ChargeResult, charge_of
+from models.charges import AmountDue, Charge, ChargeOrder, ChargeResult, charge_of, charge_order
 from models.commands import Command, Create, Fund, ReachDeadline
 from models.decide import decide
 from models.decision import Case, Decision
-from models.errors import ErrorCode, Refusal
+from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
 from models.facts import Carried
 from models.money import MAX_AMOUNT
@@ -42,19 +44,24 @@ _LONGEST_BACKLOG: Final = timedelta(days=30)
 
 
 class Books:
-    """Applies commands. ``default_spend`` is the deployment's spend policy for tenants without one of their own."""
+    """Applies commands. ``default_spend`` is the deployment's spend policy for tenants without one of their own.
 
-    def __init__(self, engine: Engine, default_spend: SpendPolicy | None = None) -> None:
+    With ``seals`` only sealed commands and charges are taken, and what is handed out to be sent on is sealed.
+    """
+
+    def __init__(self, engine: Engine, default_spend: SpendPolicy | None = None, seals: Seals | None = None) -> None:
         self._engine = engine
+        self._seals = seals
         self._default_spend = default_spend or SpendPolicy()
 
     def apply(self, command: Command) -> Outcome:
         """Decide a command and write everything that follows, once.
 
-        The same id again answers the stored outcome; with another body, ``idempotency_key_reused``. Refusals are
-        answers; what is raised (``psycopg.Error``) is infrastructure: nothing was written and a retry is safe.
+        The same id again answers the stored outcome; with another body, ``idempotency_key_reused``. One that is not
+        sealed is refused and put on record, and its id stays free. Refusals are answers; what is raised
+        (``psycopg.Error``) is infrastructure: nothing was written and a retry is safe.
         """
-        return self._transact(lambda connection: self._apply(connection, command, None))
+        return self._transact(lambda connection: self._apply(connection, command))
 
     def amount_due(self, command: Command) -> AmountDue:
         """Say what a funding from the gateway has to charge, or how it would be refused if its charge succeeded.
@@ -65,11 +72,19 @@ class Books:
         return self._transact(lambda connection: self._foresee(connection, command))
 
     def record_refusal(self, command: Command, refusal: Refusal) -> Outcome:
-        """Record that a command was refused before it reached this transaction, so that the audit has it too."""
-        return self._transact(lambda connection: self._apply(connection, command, refusal))
+        """Record that a command was refused before it reached this transaction, so that the audit has it too.
+
+        The role of the HTTP API may do this, for the tenant that its transaction names.
+        """
+        return self._transact(lambda connection: self._record_refusal(connection, command, refusal))
 
     def begin_charge(self, order: ChargeOrder) -> Charge:
-        """Write a charge down before the gateway is asked. Raises ``ChargeReusedError`` for another body."""
+        """Write a charge down before the gateway is asked.
+
+        Raises ``ChargeReusedError`` for another body, and ``RefusedError`` for an order that is not sealed.
+        """
+        if self._seals and (refusal := self._seals.refuse_charge(order)):
+            raise RefusedError.of(refusal)
         return self._transact(lambda connection: charges.begin(connection, order))
 
     def settle_charge(self, result: ChargeResult, gateway: str) -> Charge:
@@ -102,6 +117,8 @@ class Books:
 
     def _foresee(self, connection: Connection, command: Command) -> AmountDue:
         loaded = load(connection, command, None, self._default_spend)
+        if refusal := self._unsealed(command, loaded):
+            return AmountDue(refusal=refusal)
         if loaded.stored:
             decided = _repeated(command, loaded.stored, input_hash(command)).refusal
             accepted = Refusal(code=ErrorCode.ALREADY_EXISTS.code, message="this command was accepted before")
@@ -114,20 +131,37 @@ class Books:
         answer = decide(escrow, command, loaded.policies, escrow.updated_at, charged)
         if isinstance(answer, Refusal):
             return AmountDue(refusal=answer)
-        return AmountDue(amount=answer.escrow.funded)
+        amount = answer.escrow.funded
+        if not isinstance(command, Fund):
+            return AmountDue(amount=amount)
+        order = charge_order(escrow, command, amount)
+        return AmountDue(amount=amount, order=self._seals.seal_charge(order) if self._seals else order)
 
-    def _apply(self, connection: Connection, command: Command, refusal: Refusal | None) -> Outcome:
+    def _apply(self, connection: Connection, command: Command) -> Outcome:
         charge = charge_of(command) if isinstance(command, Fund) and command.source == "gateway" else None
         loaded = load(connection, command, charge, self._default_spend)
-        digest = input_hash(command)
-        if loaded.stored:
-            return _repeated(command, loaded.stored, digest)
-        missing = _missing(command, loaded)
-        if missing:
-            return Outcome(refusal=missing)
-        outcome, batch = _decide_all(command, loaded, refusal, digest)
-        batch.write(connection)
-        return outcome
+        if refusal := self._unsealed(command, loaded):
+            return _put_on_record(connection, command, loaded, refusal)
+        return self._with_seals(_decided(connection, command, loaded, None))
+
+    def _record_refusal(self, connection: Connection, command: Command, refusal: Refusal) -> Outcome:
+        loaded = load(connection, command, None, self._default_spend, LOCK_VISIBLE_ESCROW)
+        return self._with_seals(_decided(connection, command, loaded, refusal))
+
+    def _unsealed(self, command: Command, loaded: Loaded) -> Refusal | None:
+        """Why the command is not believed to be from one of our programs; without a place for a record, None."""
+        if self._seals is None or _missing(command, loaded):
+            return None
+        return self._seals.refuse(command, _tenant_of(command, loaded))
+
+    def _with_seals(self, outcome: Outcome) -> Outcome:
+        """The outcome with a seal for everything that is carried along: workflows send it on and hold no key."""
+        if self._seals is None or outcome.escrow is None or not outcome.carried_along:
+            return outcome
+        tenant = outcome.escrow.tenant
+        pairs = zip(outcome.carried_along, outcome.requests(), strict=True)
+        sealed = tuple(one.model_copy(update={"seal": self._seals.of(command, tenant)}) for one, command in pairs)
+        return outcome.model_copy(update={"carried_along": sealed})
 
 
 def input_hash(command: Command) -> str:
@@ -144,6 +178,36 @@ def _repeated(command: Command, stored: tuple[str, Outcome], digest: str) -> Out
         return stored[1]
     message = f"command id {command.id!r} was used for a different command: use a new id for a new command"
     return Outcome(refusal=Refusal(code=ErrorCode.IDEMPOTENCY_KEY_REUSED.code, message=message))
+
+
+def _decided(connection: Connection, command: Command, loaded: Loaded, refusal: Refusal | None) -> Outcome:
+    digest = input_hash(command)
+    if loaded.stored:
+        return _repeated(command, loaded.stored, digest)
+    missing = _missing(command, loaded)
+    if missing:
+        return Outcome(refusal=missing)
+    outcome, batch = _decide_all(command, loaded, refusal, digest)
+    batch.write(connection)
+    return outcome
+
+
+def _put_on_record(connection: Connection, command: Command, loaded: Loaded, refusal: Refusal) -> Outcome:
+    """Say who tried, and leave everything as it is: no deadline acts, and the command's id is not used up.
+
+    A stranger may try as often as they like, under an id that somebody else will need, so nothing of a record is
+    derived from the command alone.
+    """
+    received = datetime.now(UTC)
+    now = received + timedelta(seconds=loaded.clock_offset)
+    batch = Batch(_tenant_of(command, loaded), loaded.escrow, received)
+    batch.refuse(command, loaded.escrow, refusal, now, attempt=f"~{secrets.token_hex(16)}")
+    batch.write(connection)
+    return Outcome(escrow=loaded.escrow, refusal=refusal)
+
+
+def _tenant_of(command: Command, loaded: Loaded) -> str:
+    return loaded.escrow.tenant if loaded.escrow else command.tenant  # type: ignore[attr-defined]  # it is a create
 
 
 def _missing(command: Command, loaded: Loaded) -> Refusal | None:
@@ -167,8 +231,7 @@ def _decide_all(command: Command, loaded: Loaded, refusal: Refusal | None, diges
     asked_at = received + ahead
     loaded = replace(loaded, funds=replace(loaded.funds, asked_at=max(asked_at, recorded + ahead)))
     escrow = loaded.escrow
-    tenant = escrow.tenant if escrow else command.tenant  # type: ignore[attr-defined]  # only a create has no escrow
-    batch = Batch(tenant, escrow, received)
+    batch = Batch(_tenant_of(command, loaded), escrow, received)
     carried: tuple[Carried, ...] = ()
     while (
         refusal is None and escrow and not isinstance(command, Create) and (deadline := deadlines.due(escrow, asked_at))

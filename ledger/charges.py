@@ -34,7 +34,8 @@ def begin(connection: Connection, order: ChargeOrder) -> Charge:
     """Write the charge down, or find it. Raises ``ChargeReusedError`` when the id stands for another charge."""
     connection.execute(_INSERT, order.model_dump())
     charge = _locked(connection, order.id)
-    if ChargeOrder(**charge.model_dump(include=set(ChargeOrder.model_fields))) != order:
+    known = ChargeOrder(**charge.model_dump(include=set(ChargeOrder.model_fields)))
+    if known != order.model_copy(update={"seal": None}):
         raise ChargeReusedError(f"charge {order.id} was made for {charge.amount} {charge.currency} of {charge.party}")
     connection.commit()
     return charge

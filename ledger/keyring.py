@@ -42,7 +42,7 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``id:base64,id:base64``, each of 32 bytes. Raises ``ValueError`` that says what is wrong, not the key."""
+        """Read ``id:base64,id:base64``, each of 32 bytes. Raises ``ValueError``, which does not repeat the key."""
         keys: dict[str, bytes] = {}
         for number, part in enumerate(text.split(","), start=1):
             identifier, _, encoded = part.strip().partition(":")

@@ -26,6 +26,8 @@ Connection = psycopg.Connection[TupleRow]
 # The lock comes before everything else is read, in a statement of its own: under READ COMMITTED each statement sees
 # what was committed before it began, and a single statement would lock the new row but read the old milestones.
 LOCK_ESCROW: Final = "SELECT FROM escrow WHERE id = %(escrow)s FOR UPDATE"
+# For the role of the HTTP API, which may not change an escrow and so may not lock one by itself.
+LOCK_VISIBLE_ESCROW: Final = "SELECT lock_escrow(%(escrow)s)"
 
 STORED_COMMAND: Final = """
 SELECT input_hash, outcome::text FROM command
@@ -144,7 +146,9 @@ class Loaded:
     known_tenant: bool
 
 
-def load(connection: Connection, command: Command, charge: str | None, reserves: SpendPolicy) -> Loaded:
+def load(
+    connection: Connection, command: Command, charge: str | None, reserves: SpendPolicy, lock: str = LOCK_ESCROW
+) -> Loaded:
     """Lock the escrow and read all that ``decide`` needs, in one round trip."""
     create = command if isinstance(command, Create) else None
     parameters = {
@@ -160,7 +164,7 @@ def load(connection: Connection, command: Command, charge: str | None, reserves:
         "sellers": create is None,
     }
     with connection.pipeline():
-        connection.execute(LOCK_ESCROW, parameters)
+        connection.execute(lock, parameters)
         connection.execute(LOCK_PARTIES, parameters)
         everything = connection.execute(EVERYTHING, parameters)
     return _loaded(everything.fetchone(), reserves)

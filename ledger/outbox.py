@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 import psycopg
 from sqlalchemy import Engine
 
+from ledger import personal
+from ledger.keyring import Keyring
 from ledger.load import Connection
 from models.notifications import Agreement, Contact, Event, Message, News
 
@@ -31,8 +33,8 @@ WITH o AS MATERIALIZED (
         AND number = (SELECT min(number) FROM outbox WHERE escrow_id = due.escrow_id)
     ORDER BY next_attempt_at, number LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-SELECT o.event_id, o.attempts, o.escrow_id, o.tenant_id, e.type, e.version, e.data::text, e.occurred_at,
-       t.mode = 'test', s.title, s.currency, s.buyer, b.email, b.language, s.seller, v.email, v.language,
+SELECT o.event_id, o.attempts, e.escrow_id, o.tenant_id, e.type, e.version, e.data::text, e.occurred_at,
+       t.mode = 'test', s.title, s.currency, s.buyer, b.data, s.seller, v.data,
        (SELECT json_object_agg(m.id, m.title)::text FROM milestone m WHERE m.escrow_id = o.escrow_id),
        (SELECT json_object_agg(p.id, p.party)::text FROM payout p WHERE p.escrow_id = o.escrow_id),
        (SELECT json_object_agg(m.id, left(m.description, 200))::text FROM milestone m
@@ -43,8 +45,8 @@ FROM o
 JOIN event e ON e.id = o.event_id
 JOIN tenant t ON t.id = o.tenant_id
 LEFT JOIN escrow s ON s.id = o.escrow_id
-LEFT JOIN party b ON b.tenant_id = s.tenant_id AND b.id = s.buyer
-LEFT JOIN party v ON v.tenant_id = s.tenant_id AND v.id = s.seller
+LEFT JOIN personal_data b ON b.tenant_id = s.tenant_id AND b.party = s.buyer
+LEFT JOIN personal_data v ON v.tenant_id = s.tenant_id AND v.party = s.seller
 """
 
 # What waits behind it is put off with it, so that it is not looked at before it can be told. From 1 second doubling to
@@ -72,12 +74,16 @@ Told = tuple[str, str, str | None]
 
 @dataclass(frozen=True)
 class Claim:
-    """An event that is being told, by whoever holds this. ``attempts`` failed before; ``told`` know it already."""
+    """An event that is being told, by whoever holds this. ``attempts`` failed before; ``told`` know it already.
+
+    ``unreadable`` says why nobody knows whom to tell, if so: then it has to wait until a person mends that.
+    """
 
     news: News
     attempts: int
     told: frozenset[Told]
     connection: Connection
+    unreadable: str | None = None
 
     def record(
         self, channel: str, message: Message, status: Literal["sent", "undeliverable"], error: str | None
@@ -108,16 +114,18 @@ class Claim:
     def put_off(self, error: str) -> None:
         """Try again later, and later each time: after 1 second, 2, 4 … and then every hour."""
         event = self.news.event
+        queue = event.escrow or event.id  # what happens to no escrow waits for nothing
         self.connection.execute(
-            _PUT_OFF, {"event": event.id, "escrow": event.escrow, "before": self.attempts, "error": error}
+            _PUT_OFF, {"event": event.id, "escrow": queue, "before": self.attempts, "error": error}
         )
 
 
 class Outbox:
-    """The outbox behind a pool of its own: who tells the news takes no connection from money."""
+    """The outbox behind a pool of its own: who tells the news takes no connection from money. ``keys`` open addresses."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, keys: Keyring) -> None:
         self._engine = engine
+        self._keys = keys
 
     @contextmanager
     def claim(self) -> Iterator[Claim | None]:
@@ -133,7 +141,7 @@ class Outbox:
         try:
             connection.execute(_TERMS)
             row = connection.execute(_CLAIM).fetchone()
-            claim = None if row is None else _claim(connection, row)
+            claim = None if row is None else _claim(connection, row, self._keys)
             yield claim
             connection.commit()
         except (psycopg.IntegrityError, psycopg.DataError) as error:
@@ -149,18 +157,28 @@ class Outbox:
             pooled.close()  # rolls back what was not committed
 
 
-def _claim(connection: Connection, row: tuple[Any, ...]) -> Claim:
+def _claim(connection: Connection, row: tuple[Any, ...], keys: Keyring) -> Claim:
     event_id, attempts, escrow, tenant, kind, version, data, occurred_at, rehearsal, title, currency = row[:11]
-    buyer, seller, *lists = row[11:14], row[14:17], *(json.loads(one or "[]") for one in row[17:])
-    milestones, payouts, descriptions, told = lists
+    milestones, payouts, descriptions, told = (json.loads(one or "[]") for one in row[15:])
     agreement = (
         Agreement(title, currency, dict(milestones), dict(payouts), dict(descriptions)) if title is not None else None
     )
+    buyer = seller = unreadable = None
+    if agreement:
+        try:
+            buyer, seller = _contact(keys, tenant, *row[11:13]), _contact(keys, tenant, *row[13:15])
+        except personal.UnreadableError as error:
+            unreadable = str(error)
     news = News(
         event=Event(event_id, kind, tenant, escrow, version, json.loads(data), occurred_at),
         agreement=agreement,
-        buyer=Contact(*buyer) if agreement else None,
-        seller=Contact(*seller) if agreement else None,
+        buyer=buyer,
+        seller=seller,
         rehearsal=rehearsal,
     )
-    return Claim(news, attempts, frozenset((one[0], one[1], one[2]) for one in told), connection)
+    return Claim(news, attempts, frozenset((one[0], one[1], one[2]) for one in told), connection, unreadable)
+
+
+def _contact(keys: Keyring, tenant: str, party: str, data: bytes | None) -> Contact:
+    known = personal.opened(keys, tenant, party, data)
+    return Contact(party, known.email, known.language)

@@ -1,29 +1,94 @@
-"""Parties as a screening needs them: who they are, what was found out, which of their payouts that lets go."""
+"""Parties: what is known of them, and what a screening needs: what was found out, which payouts that lets go."""
 
-from typing import Final
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 
+from ledger import personal
+from ledger.keyring import Keyring
 from models.errors import ErrorCode, RefusedError
+from models.facts import KycStatus
 from models.screening import HeldPayout, LiftedPage, Screening, ScreeningResult, ScreenParty, Subject, block_after
 
 PAGE: Final = 500
 
+_PARTY: Final = """
+SELECT p.id, p.kyc_status, p.payout_destination, p.blocked_because, p.invalid_destination, p.created_at, d.data
+FROM party p LEFT JOIN personal_data d ON d.tenant_id = p.tenant_id AND d.party = p.id
+WHERE p.tenant_id = :tenant
+"""
 
-def subject(engine: Engine, of: ScreenParty) -> Subject:
+
+@dataclass(frozen=True)
+class PartyView:
+    """What is known of a party. What is personal is not part of its ``repr``.
+
+    ``invalid_destination`` is an account that money came back from; it may be the ``payout_destination``.
+    """
+
+    id: str
+    name: str | None = field(repr=False)
+    email: str | None = field(repr=False)
+    language: str | None = field(repr=False)
+    kyc_status: KycStatus
+    payout_destination: str | None
+    blocked_because: str | None = field(repr=False)
+    invalid_destination: str | None
+    created_at: datetime
+
+    @property
+    def blocked(self) -> bool:
+        """Whether its money is frozen."""
+        return self.blocked_because is not None
+
+
+def party(engine: Engine, keys: Keyring, tenant: str, of_id: str) -> PartyView | None:
+    """A party of a tenant; None for one that nobody has told of. Raises ``personal.UnreadableError``."""
+    with engine.connect() as connection:
+        row = connection.execute(text(f"{_PARTY} AND p.id = :id"), {"tenant": tenant, "id": of_id}).first()
+    return None if row is None else _view(keys, tenant, row)
+
+
+def list_parties(engine: Engine, keys: Keyring, tenant: str, limit: int, after: str | None = None) -> list[PartyView]:
+    """Parties of a tenant that somebody told of, the newest first, at most ``limit``; ``after`` is the last one's id.
+
+    Raises ``personal.UnreadableError``.
+    """
+    older = """AND (p.created_at, p.id)
+                    < (SELECT l.created_at, l.id FROM party l WHERE l.tenant_id = :tenant AND l.id = :after)"""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(f"{_PARTY} {older if after else ''} ORDER BY p.created_at DESC, p.id DESC LIMIT :limit"),
+            {"tenant": tenant, "limit": limit} | ({"after": after} if after else {}),
+        ).all()
+    return [_view(keys, tenant, row) for row in rows]
+
+
+def require_tenant(engine: Engine, tenant: str) -> None:
+    """Raise ``RefusedError`` (not_found) for an unknown tenant."""
+    with engine.connect() as connection:
+        if connection.execute(text("SELECT FROM tenant WHERE id = :tenant"), {"tenant": tenant}).first() is None:
+            raise _no_tenant(tenant)
+
+
+def subject(engine: Engine, keys: Keyring, of: ScreenParty) -> Subject:
     """What is known of a party; one that no one has told of yet is known by its id alone.
 
-    Raises ``RefusedError`` (not_found) for an unknown tenant.
+    Raises ``RefusedError`` (not_found) for an unknown tenant, ``personal.UnreadableError``.
     """
     with engine.connect() as connection:
         row = connection.execute(
-            text("""SELECT p.name, p.email, coalesce(p.kyc_status, 'none') AS kyc_status
-                    FROM tenant t LEFT JOIN party p ON p.tenant_id = t.id AND p.id = :party WHERE t.id = :tenant"""),
+            text("""SELECT d.data, coalesce(p.kyc_status, 'none') AS kyc_status
+                    FROM tenant t LEFT JOIN party p ON p.tenant_id = t.id AND p.id = :party
+                    LEFT JOIN personal_data d ON d.tenant_id = t.id AND d.party = :party WHERE t.id = :tenant"""),
             {"tenant": of.tenant, "party": of.party},
         ).first()
     if row is None:
-        raise RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {of.tenant}")
-    return Subject(of.tenant, of.party, row.name, row.email, row.kyc_status)
+        raise _no_tenant(of.tenant)
+    known = personal.opened(keys, of.tenant, of.party, row.data)
+    return Subject(of.tenant, of.party, known.name, known.email, row.kyc_status)
 
 
 def record_screening(engine: Engine, of: ScreenParty, provider: str, screening: Screening) -> ScreeningResult:
@@ -55,6 +120,25 @@ def lifted_payouts(engine: Engine, page: LiftedPage) -> list[HeldPayout]:
             {"tenant": page.tenant, "party": page.party, "after": page.after, "page": PAGE},
         ).all()
     return [HeldPayout(payout=row.id, escrow=row.escrow_id) for row in rows]
+
+
+def _no_tenant(tenant: str) -> RefusedError:
+    return RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {tenant}")
+
+
+def _view(keys: Keyring, tenant: str, row: Any) -> PartyView:
+    known = personal.opened(keys, tenant, row.id, row.data)
+    return PartyView(
+        id=row.id,
+        name=known.name,
+        email=known.email,
+        language=known.language,
+        kyc_status=row.kyc_status,
+        payout_destination=row.payout_destination,
+        blocked_because=row.blocked_because,
+        invalid_destination=row.invalid_destination,
+        created_at=row.created_at,
+    )
 
 
 def _record(connection: Connection, of: ScreenParty, provider: str, screening: Screening) -> ScreeningResult:

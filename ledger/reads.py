@@ -77,6 +77,12 @@ def escrow(engine: Engine, identifier: str) -> Escrow | None:
     return Escrow.model_validate_json(row[0]) if row else None
 
 
+def tenant_of(engine: Engine, escrow_id: str) -> str | None:
+    """Whose escrow it is; None where there is none that we see."""
+    rows = _rows(engine, "SELECT tenant_id FROM escrow WHERE id = :escrow", escrow=escrow_id)
+    return str(rows[0]["tenant_id"]) if rows else None
+
+
 def stored_outcome(engine: Engine, command: Command) -> Outcome | None:
     """What became of a command that was decided before; None when it was not, or when its id stood for another."""
     found = _rows(

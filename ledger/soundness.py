@@ -58,7 +58,8 @@ _AUDIT: Final = (
         "missing",
         "'command ' || c.id || ' (' || c.name || ') was decided and has no row'",
         """command c WHERE {scope} AND NOT EXISTS (SELECT FROM audit a
-               WHERE a.escrow_id = c.escrow_id AND a.command_id = c.id AND a.tenant_id = c.tenant_id)
+               WHERE a.escrow_id = c.escrow_id AND a.command_id = c.id AND a.tenant_id = c.tenant_id
+                   AND a.outcome <> 'unsealed_command')
            ORDER BY c.escrow_id, c.recorded_at, c.id""",
         of="c.tenant_id c.escrow_id",
         position=_end_of("c.escrow_id"),
@@ -66,7 +67,8 @@ _AUDIT: Final = (
     _check(
         "invented",
         "'it tells of command ' || a.command_id || ', which was never decided'",
-        """audit a WHERE {scope} AND NOT EXISTS (SELECT FROM command c
+        # An attempt without a seal is on record, and decides nothing: its command's id stays free.
+        """audit a WHERE {scope} AND a.outcome <> 'unsealed_command' AND NOT EXISTS (SELECT FROM command c
                WHERE c.tenant_id = a.tenant_id AND c.id = a.command_id AND c.escrow_id = a.escrow_id)
            ORDER BY a.escrow_id, a.position""",
         of="a.tenant_id a.escrow_id",

@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
+from ledger import personal
+from ledger.keyring import Keyring
 from models.errors import ErrorCode, RefusedError
 from models.fields import Document, printable
 from models.parties import PartyDetails
@@ -32,12 +34,16 @@ def put_party(
     party: str,
     name: str | None = None,
     payout_destination: str | None = None,
+    *,
+    keys: Keyring | None = None,
     **known: Any,
 ) -> None:
     """Add a party or change what is given of it: ``name``, ``payout_destination``, and of ``known`` the keys
     ``kyc_status``, ``email``, ``language`` (en, th). A destination that is given is good again if it was invalid.
+    Who somebody is (``name``, ``email``, ``language``) is encrypted with ``keys``; the rest needs none.
 
-    Raises ``RefusedError`` (invalid_command) naming what is wrong. Payouts that wait for it are looked at within a day,
+    Raises ``RefusedError`` (invalid_command) naming what is wrong, ``personal.UnreadableError`` where what is known
+    already cannot be read, ``ValueError`` without the keys that it needs. Payouts that wait for it are looked at within a day,
     or when somebody asks.
     """
     said = {"name": name, "payout_destination": payout_destination} | known
@@ -47,24 +53,36 @@ def put_party(
     except ValidationError as error:
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"party {party}: {first_error(error)}") from error
     values = details.model_dump(exclude_unset=True)
-    _write_party(
-        engine,
-        tenant,
-        party,
-        values | ({"invalid_destination": None, "invalid_because": None} if payout_destination else {}),
-    )
+    who = {name: value for name, value in values.items() if name in personal.PERSONAL}
+    if who and keys is None:
+        raise ValueError(f"without the keys of HOLDFAST_KEYS nothing personal can be kept: {', '.join(who)}")
+    plain = {name: value for name, value in values.items() if name not in personal.PERSONAL}
+    with engine.begin() as connection:
+        _write_party(
+            connection,
+            tenant,
+            party,
+            plain | ({"invalid_destination": None, "invalid_because": None} if payout_destination else {}),
+        )
+        if who and keys is not None:
+            personal.merge(connection, keys, tenant, party, who)
 
 
 def erase_party(engine: Engine, tenant: str, party: str) -> None:
-    """Forget who a party is: name, address and language go. Its money rows stay, and they know it by its id alone."""
-    _write_party(engine, tenant, party, {"name": None, "email": None, "language": None})
+    """Forget who a party is: name, address and language go, here and in the answers to requests about it.
+
+    Its money rows stay, and they know it by its id alone. A party that nobody told of is forgotten already.
+    """
+    with engine.begin() as connection:
+        personal.forget(connection, tenant, party)
 
 
 def block_party(engine: Engine, tenant: str, party: str, because: str | None) -> None:
     """Freeze a party's money and say why, or with None let it move again. Raises ``RefusedError`` (invalid_command)."""
     if because is not None and not because.strip():
         raise RefusedError(ErrorCode.INVALID_COMMAND, "say why the party is blocked: its money freezes, and people ask")
-    _write_party(engine, tenant, party, {"blocked_because": printable(because)})
+    with engine.begin() as connection:
+        _write_party(connection, tenant, party, {"blocked_because": printable(because)})
 
 
 def put_template(engine: Engine, tenant: str, template: Template) -> None:
@@ -82,17 +100,16 @@ def put_template(engine: Engine, tenant: str, template: Template) -> None:
         )
 
 
-def _write_party(engine: Engine, tenant: str, party: str, values: dict[str, Any]) -> None:
+def _write_party(connection: Connection, tenant: str, party: str, values: dict[str, Any]) -> None:
     columns = {"tenant_id": tenant, "id": party} | values
     names = ", ".join(columns)
     marks = ", ".join(f":{name}" for name in columns)
     changes = ", ".join(f"{name} = excluded.{name}" for name in values)
     kept = f"UPDATE SET {changes}" if changes else "NOTHING"
-    with engine.begin() as connection:
-        connection.execute(
-            text(f"INSERT INTO party ({names}) VALUES ({marks}) ON CONFLICT (tenant_id, id) DO {kept}"),  # noqa: S608 - our names
-            columns,
-        )
+    connection.execute(
+        text(f"INSERT INTO party ({names}) VALUES ({marks}) ON CONFLICT (tenant_id, id) DO {kept}"),  # noqa: S608 - our names
+        columns,
+    )
 
 
 def put_policy(engine: Engine, tenant: str, kind: str, document: Document) -> int:

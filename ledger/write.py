@@ -73,12 +73,17 @@ class Batch:
             ),
         )
 
-    def refuse(self, command: Command, escrow: Escrow | None, refusal: Refusal, now: datetime) -> None:
-        """Queue the record of a refusal: an audit row and an event, no money."""
+    def refuse(
+        self, command: Command, escrow: Escrow | None, refusal: Refusal, now: datetime, attempt: str = ""
+    ) -> None:
+        """Queue the record of a refusal: an audit row and an event, no money.
+
+        ``attempt`` tells the records of a command apart that uses up no id, and so can be refused over and over.
+        """
         version = escrow.version if escrow else 0
-        self._audit(command, version, version, refusal)
+        self._audit(command, version, version, refusal, attempt)
         if escrow is not None:
-            identifier = ids.derive("evt", now, command.escrow, command.id, "refused")
+            identifier = ids.derive("evt", now, command.escrow, command.id, f"refused{attempt}")
             data = {"command": command.id, "name": command.name, "code": refusal.code}
             self.add("event", _event(identifier, escrow, 0, "command.refused", data) | {"occurred_at": now})
 
@@ -205,8 +210,8 @@ class Batch:
             )
             self.add("entry", *entry_rows(self.tenant, identifier, now, transaction.postings))
 
-    def _audit(self, command: Command, before: int, after: int, refusal: Refusal | None) -> None:
-        identifier = ids.derive("aud", self.received_at, command.escrow, command.id, str(after))
+    def _audit(self, command: Command, before: int, after: int, refusal: Refusal | None, attempt: str = "") -> None:
+        identifier = ids.derive("aud", self.received_at, command.escrow, command.id, f"{after}{attempt}")
         self.add(
             "audit",
             {

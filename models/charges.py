@@ -4,14 +4,15 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from models.commands import Command
+from models.commands import Command, Fund
 from models.errors import Refusal
-from models.fields import Amount, ChargeId, Currency, Document, PartyId, PaymentMethod, TenantId
+from models.escrow import Escrow
+from models.fields import Amount, ChargeId, Currency, Document, PartyId, PaymentMethod, Seal, TenantId
 from models.ids import derive, made_at
 
 
 class ChargeOrder(Document):
-    """What to charge, in minor units. The id is the idempotency key with the gateway."""
+    """What to charge, in minor units. The id is the idempotency key with the gateway, ``seal`` as that of a command."""
 
     id: ChargeId
     tenant: TenantId
@@ -19,12 +20,17 @@ class ChargeOrder(Document):
     amount: Amount
     currency: Currency
     payment_method: PaymentMethod
+    seal: Seal | None = None
 
 
 class AmountDue(Document):
-    """What a funding has to charge, in minor units with what the buyer adds for the fee; or why it may not."""
+    """What a funding has to charge, in minor units with what the buyer adds for the fee; or why it may not.
+
+    ``order`` is the charge for it, sealed by the books that know what is due.
+    """
 
     amount: Amount | None = None
+    order: ChargeOrder | None = None
     refusal: Refusal | None = None
 
 
@@ -44,6 +50,18 @@ class Charge(ChargeOrder):
     reference: str | None = None
     reason: str | None = None
     created_at: AwareDatetime
+
+
+def charge_order(escrow: Escrow, command: Fund, amount: int) -> ChargeOrder:
+    """The charge of the buyer's payment method for what a funding has to charge."""
+    return ChargeOrder(
+        id=charge_of(command),
+        tenant=escrow.tenant,
+        party=escrow.buyer,
+        amount=amount,
+        currency=escrow.currency,
+        payment_method=command.payment_method or "",
+    )
 
 
 def charge_of(command: Command) -> str:

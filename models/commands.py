@@ -133,6 +133,27 @@ class Amend(Command):
     milestones: Annotated[tuple[MilestoneDraft, ...], Field(max_length=20)] | None = None
 
 
+class AddMilestone(Command):
+    """Agree on one more milestone, after the others; only before funding. ``amount`` is in minor units."""
+
+    name: Literal["add_milestone"] = "add_milestone"
+    title: Line
+    description: Text | None = None
+    amount: Amount
+    due: date | None = None
+
+
+class ChangeMilestone(Command):
+    """Change one milestone in its place; only before funding. What is left out stays, and something has to change."""
+
+    name: Literal["change_milestone"] = "change_milestone"
+    milestone: MilestoneId
+    title: Line | None = None
+    description: Text | None = None
+    amount: Amount | None = None
+    due: date | None = None
+
+
 class Fund(Command):
     """Put the whole amount in escrow: from the buyer's wallet, or from the gateway by a payment method."""
 
@@ -323,9 +344,10 @@ class RecordPayout(SystemCommand):
 
 
 AnyCommand = Annotated[
-    Create | Amend | Fund | StartWork | SubmitMilestone | WithdrawSubmission | ApproveMilestone | RejectMilestone
-    | ReverseMilestone | Complete | Cancel | Refund | RaiseDispute | AddEvidence | ReviewDispute | ResolveDispute
-    | CloseDispute | RequestPayout | RetryPayout | OpenChargeback | CloseChargeback
+    Create | Amend | AddMilestone | ChangeMilestone | Fund | StartWork | SubmitMilestone | WithdrawSubmission
+    | ApproveMilestone | RejectMilestone | ReverseMilestone | Complete | Cancel | Refund
+    | RaiseDispute | AddEvidence | ReviewDispute | ResolveDispute | CloseDispute
+    | RequestPayout | RetryPayout | OpenChargeback | CloseChargeback
     | ReachDeadline | SendPayout | RecordPayout,
     Field(discriminator="name"),
 ]  # fmt: skip

@@ -73,6 +73,8 @@ _PAYEE: Final = _who("seller", "operator", "platform", "system")
 TABLE: Final = (
     Row(commands.Create, _PARTIES, None, creation.create),
     Row(commands.Amend, _PARTIES, None, creation.amend, admission.check_amend),
+    Row(commands.AddMilestone, _PARTIES, None, creation.add_milestone, admission.check_amend),
+    Row(commands.ChangeMilestone, _PARTIES, None, creation.change_milestone, creation.check_change),
     Row(commands.Fund, _BUYER, Event.FUND, funding.fund, funding.check_fund),
     Row(commands.StartWork, _SELLER, Event.START_WORK, funding.start_work),
     Row(commands.SubmitMilestone, _SELLER, Event.SUBMIT_MILESTONE, milestones.submit, milestones.check_submit),

@@ -35,6 +35,7 @@ class ErrorCode(Enum):
     PARTY_BLOCKED = _Kind("party_blocked", 422, True)
     KYC_REQUIRED = _Kind("kyc_required", 422, True)
     EVIDENCE_REQUIRED = _Kind("evidence_required", 422, False)
+    UNSEALED_COMMAND = _Kind("unsealed_command", 403, False)
     INTERNAL_ERROR = _Kind("internal_error", 500, False)
 
     @property

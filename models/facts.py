@@ -13,11 +13,15 @@ KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
 
 
 class Carried(Document):
-    """A payout of another escrow that is carried forward until the party's money reaches the minimum."""
+    """A payout of another escrow that is carried forward until the party's money reaches the minimum.
+
+    ``seal`` is that of the request for it (``Outcome.requests``).
+    """
 
     payout: str
     escrow: str
     amount: int
+    seal: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,28 +10,10 @@ Why compliance holds somebody's money is for operators alone: it may name a susp
 # ruff: noqa: E501
 # fmt: off
 
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
-Language = Literal["en", "th"]
-# ``concerned_buyer`` and ``concerned_seller`` are the concerned side, if it is that one.
-Audience = Literal["buyer", "seller", "operator", "concerned", "concerned_buyer", "concerned_seller"]
-Wording = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Telling:
-    """One text of an event, for those it is meant for: subject and body in each language."""
-
-    to: tuple[Audience, ...]
-    en: Wording
-    th: Wording
-
-    def wording(self, language: Language) -> Wording:
-        """Subject and body in a language."""
-        return self.th if language == "th" else self.en
-
+from models.telling import Language, Telling
 
 _BOTH: Final = ("buyer", "seller")
 _ALL: Final = ("buyer", "seller", "operator")
@@ -121,6 +103,20 @@ _ESCROW: Final[dict[str, tuple[Telling, ...]]] = {
 }
 
 _MILESTONES: Final[dict[str, tuple[Telling, ...]]] = {
+    "milestone.added": (
+        Telling(
+            to=_BOTH,
+            en=("“{milestone}” was added to “{title}”", "The milestone “{milestone}” over {amount} was added to “{title}” before funding. Please check the agreement."),
+            th=("เพิ่มงวดงาน “{milestone}” ใน “{title}”", "มีการเพิ่มงวดงาน “{milestone}” มูลค่า {amount} ใน “{title}” ก่อนการชำระเงิน โปรดตรวจสอบข้อตกลงอีกครั้ง"),
+        ),
+    ),
+    "milestone.changed": (
+        Telling(
+            to=_BOTH,
+            en=("“{milestone}” was changed", "The milestone “{milestone}” of “{title}” was changed before funding. It is now over {amount}; please check what was agreed."),
+            th=("งวดงาน “{milestone}” มีการแก้ไข", "งวดงาน “{milestone}” ของ “{title}” ถูกแก้ไขก่อนการชำระเงิน มูลค่าปัจจุบันคือ {amount} โปรดตรวจสอบข้อตกลงอีกครั้ง"),
+        ),
+    ),
     "milestone.submitted": (
         Telling(
             to=("buyer",),
@@ -389,4 +385,14 @@ _MONEY: Final[dict[str, tuple[Telling, ...]]] = {
     "command.refused": (),  # whoever sent it was answered; the audit has it
 }
 
-EVENTS: Final = MappingProxyType(_ESCROW | _MILESTONES | _DISPUTES | _MONEY)
+_TENANTS: Final[dict[str, tuple[Telling, ...]]] = {
+    "webhook_endpoint.disabled": (
+        Telling(
+            to=("operator",),
+            en=("A webhook endpoint was switched off", "A webhook endpoint did not take its events and is sent no more until it is enabled again.\nDetails: {details}"),
+            th=("ระบบปิดการส่ง webhook ไปยังปลายทางหนึ่ง", "ปลายทาง webhook ไม่รับเหตุการณ์ที่ส่งไป ระบบจึงหยุดส่งจนกว่าจะเปิดใช้งานอีกครั้ง\nรายละเอียด: {details}"),
+        ),
+    ),
+}
+
+EVENTS: Final = MappingProxyType(_ESCROW | _MILESTONES | _DISPUTES | _MONEY | _TENANTS)

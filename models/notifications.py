@@ -20,10 +20,8 @@ from models.notification_texts import (
     REHEARSAL,
     RESOLUTIONS,
     UNKNOWN_EVENT,
-    Audience,
-    Language,
-    Telling,
 )
+from models.telling import Audience, Language, Telling
 
 Role = Literal["buyer", "seller", "operator"]
 
@@ -46,12 +44,15 @@ class Contact:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, as the books recorded it; amounts in ``data`` are minor units."""
+    """Something that happened, as the books recorded it; amounts in ``data`` are minor units.
+
+    ``escrow`` is None for what happened to a tenant.
+    """
 
     id: str
     type: str
     tenant: str
-    escrow: str
+    escrow: str | None
     version: int
     data: Mapping[str, Any]
     occurred_at: datetime
@@ -102,7 +103,7 @@ class Message:
 
 def messages(news: News) -> tuple[Message, ...]:
     """Every message that an event means: none for what concerns nobody, one for the operator if nobody knows it."""
-    texts = _texts(news.event) if news.agreement else None
+    texts = _texts(news.event) if news.agreement or news.event.escrow is None else None
     told: dict[Role, Message] = {}
     for telling in (UNKNOWN_EVENT,) if texts is None else texts:
         for role, contact in _audience(telling, news):
@@ -180,7 +181,7 @@ def _values(news: News, language: Language) -> dict[str, str]:
     """What texts may quote. What the event does not have is absent."""
     event, agreement = news.event, news.agreement
     data = event.data
-    values = {"escrow": event.escrow, "event": event.id, "type": event.type}
+    values = {"escrow": event.escrow or _UNSAID, "event": event.id, "type": event.type}
     values["details"] = quoted(json.dumps(dict(data), ensure_ascii=False), _QUOTED_CHARACTERS)
     values |= {
         name: quoted(data[name], _QUOTED_CHARACTERS)

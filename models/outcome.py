@@ -1,5 +1,6 @@
 """What became of a command: the escrow as it now is, or a refusal. Stored, and answered again to whoever repeats it."""
 
+from models.commands import SYSTEM, RequestPayout
 from models.errors import Refusal
 from models.escrow import Escrow
 from models.facts import Carried
@@ -15,3 +16,17 @@ class Outcome(Document):
     escrow: Escrow | None = None
     refusal: Refusal | None = None
     carried_along: tuple[Carried, ...] = ()
+
+    def requests(self) -> tuple[RequestPayout, ...]:
+        """The commands that tell those escrows; the same whenever the same outcome is answered."""
+        version = self.escrow.version if self.escrow else 0
+        return tuple(
+            RequestPayout(
+                id=f"carried:{one.payout}:{version}",
+                escrow=one.escrow,
+                actor=SYSTEM,
+                payout=one.payout,
+                seal=one.seal,
+            )
+            for one in self.carried_along
+        )

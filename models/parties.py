@@ -6,7 +6,7 @@ from pydantic import StringConstraints
 
 from models.facts import KycStatus
 from models.fields import Document, Line
-from models.notification_texts import Language
+from models.telling import Language
 
 # Enough to be written to: what is before and after the @, and nothing that could end a header.
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s<>(),;:\\\"\[\]]{1,64}@[A-Za-z0-9.-]{1,185}$")]

@@ -5,6 +5,7 @@ What workflows carry of it are ids and statuses. Names and reasons stay in the p
 
 from dataclasses import dataclass, field
 
+from models.commands import SYSTEM, RequestPayout
 from models.facts import KycStatus
 from models.fields import Document, PartyId, PayoutId, TenantId, printable
 
@@ -22,18 +23,28 @@ def screening_workflow(of: ScreenParty) -> str:
 
 
 class HeldPayout(Document):
-    """A payout that compliance holds, and its escrow."""
+    """A payout that compliance holds, and its escrow. ``seal`` is that of the request for it."""
 
     payout: PayoutId
     escrow: str
+    seal: str | None = None
+
+    def request(self, page: "LiftedPage") -> RequestPayout:
+        """The command that has it looked at again."""
+        identifier = f"{page.request}:{self.payout}"
+        return RequestPayout(id=identifier, escrow=self.escrow, actor=SYSTEM, payout=self.payout, seal=self.seal)
 
 
 class LiftedPage(Document):
-    """Which held payouts to read: those of a party after one that was read before."""
+    """Which held payouts to read: those of a party after one that was read before.
+
+    ``request`` begins the ids of the commands that ask for them; it is unique to this asking.
+    """
 
     tenant: TenantId
     party: PartyId
     after: str = ""
+    request: str = "screened"
 
 
 class ScreeningResult(Document):

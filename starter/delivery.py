@@ -1,4 +1,7 @@
-"""Starting the one workflow that tells the news. It is never over, so the first worker starts it for all of them."""
+"""Starting the workflows that tell the news and that post webhooks, one of each for all workers.
+
+They are never over, so the first worker starts them.
+"""
 
 from datetime import timedelta
 from typing import Final
@@ -8,14 +11,16 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from workflows.deliver import DeliverWorkflow
-from workflows.timeouts import NOTIFICATIONS_TASK_QUEUE
+from workflows.timeouts import NOTIFICATIONS_TASK_QUEUE, WEBHOOKS_TASK_QUEUE
+from workflows.webhooks import WebhooksWorkflow
 
 DELIVERY: Final = "deliver"
+WEBHOOKS: Final = "webhooks"
 _ANSWERS_WITHIN: Final = timedelta(seconds=10)
 
 
 class DeliveryUnavailableError(Exception):
-    """Temporal did not start the delivery of news; the message says why."""
+    """Temporal did not start the delivery of news or webhooks; the message says why."""
 
 
 async def ensure_delivery(client: Client) -> WorkflowHandle[DeliverWorkflow, None]:
@@ -35,5 +40,23 @@ async def ensure_delivery(client: Client) -> WorkflowHandle[DeliverWorkflow, Non
     except RPCError as error:
         raise DeliveryUnavailableError(
             f"the delivery of news cannot be started in the Temporal namespace {client.namespace}: "
+            f"{error.status.name}: {error.message}"
+        ) from error
+
+
+async def ensure_webhooks(client: Client) -> WorkflowHandle[WebhooksWorkflow, None]:
+    """Have webhooks posted in the client's namespace, as ``ensure_delivery`` does for news; the same holds for it."""
+    try:
+        return await client.start_workflow(
+            WebhooksWorkflow.run,
+            id=WEBHOOKS,
+            task_queue=WEBHOOKS_TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary="posts events to the endpoints of tenants",
+            rpc_timeout=_ANSWERS_WITHIN,
+        )
+    except RPCError as error:
+        raise DeliveryUnavailableError(
+            f"the posting of webhooks cannot be started in the Temporal namespace {client.namespace}: "
             f"{error.status.name}: {error.message}"
         ) from error

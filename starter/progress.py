@@ -15,11 +15,11 @@ _WIDTH_WITHOUT_TERMINAL = 110
 _NARROWEST = 40
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """A console that prints text as it is; files and pipes get no control characters, and a width that reads well."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _width_wanted()
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    return Console(stderr=stderr, quiet=quiet, width=width, markup=False, highlight=False, emoji=False)
 
 
 def _width_wanted() -> int:
@@ -29,20 +29,20 @@ def _width_wanted() -> int:
 
 
 class Progress:
-    """What is being done right now, on stderr, so that a report on stdout stays clean."""
+    """What is being done right now, on stderr, so that a report on stdout stays clean. ``quiet`` is for scripts."""
 
-    def __init__(self) -> None:
-        self._console = console(stderr=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = console(stderr=True, quiet=quiet)
         self._spinner = Spinner(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
         )
         self._task = self._spinner.add_task("", start=False)
-        self._spins = self._console.is_terminal
+        self._spins = self._console.is_terminal and not quiet
 
     def __enter__(self) -> Self:
         self._spinner.start()

@@ -6,17 +6,17 @@ from typing import Final
 
 import sqlalchemy.exc
 from pydantic import ValidationError
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import TemporalError
 
 from ledger import parties
 from ledger.engine import connect
+from ledger.seals import Seals
 from models.errors import ErrorCode, RefusedError
 from models.screening import ScreeningResult, ScreenParty
 from starter.embedded.child import StackError
 from starter.invocation import suggested
 from starter.misuse import MisuseError
+from starter.payloads import connected
 from starter.progress import Progress
 from starter.reports.visible import visible
 from starter.sender import OutcomeUnknownError, Sender
@@ -26,11 +26,11 @@ _CONNECTIONS: Final = 2
 _USAGE: Final = "screen PARTY --tenant ten_…"
 
 
-def screen_one(party: str | None, tenant: str | None, chosen: Path | None) -> str:
-    """Have a party screened; answers in one line what it then is. Raises ``MisuseError``, ``StackError``."""
+def screen_one(party: str | None, tenant: str | None, chosen: Path | None, *, quiet: bool = False) -> ScreeningResult:
+    """Have a party screened; answers what it then is. Raises ``MisuseError``, ``StackError``."""
     of, config = _asked(party, tenant, chosen), read_settings()
     home, own = chosen or config.home, external(config)
-    with Progress() as progress, servers_with_books(own, home, chosen, progress) as servers:
+    with Progress(quiet=quiet) as progress, servers_with_books(own, home, chosen, progress) as servers:
         progress.doing(f"Screening {of.party}.")
         try:
             result = asyncio.run(_screened(of, servers))
@@ -44,7 +44,7 @@ def screen_one(party: str | None, tenant: str | None, chosen: Path | None) -> st
             raise StackError(f"Temporal refuses: {error}") from error
         except sqlalchemy.exc.DBAPIError as error:
             raise StackError(f"PostgreSQL cannot be asked: {str(error.orig).splitlines()[0]}") from error
-    return f"{of.party}: {result}"
+    return result
 
 
 def _asked(party: str | None, tenant: str | None, chosen: Path | None) -> ScreenParty:
@@ -67,13 +67,13 @@ def _where(chosen: Path | None) -> str:
 
 
 async def _screened(of: ScreenParty, servers: Servers) -> ScreeningResult:
-    engine = connect(servers.database_url, _CONNECTIONS)
+    keys, engine = servers.keyring(), connect(servers.database_url, _CONNECTIONS)
     try:
-        await asyncio.to_thread(parties.subject, engine, of)  # an unknown tenant needs no workflow to be refused
+        await asyncio.to_thread(parties.require_tenant, engine, of.tenant)  # refused without a workflow
         try:
-            client = await Client.connect(**servers.temporal, data_converter=pydantic_data_converter)
+            client = await connected(servers.temporal, keys)
         except RuntimeError as error:
             raise StackError(unreachable(servers.temporal, error)) from error
-        return await Sender(client, engine).screen_party(of.tenant, of.party)
+        return await Sender(client, engine, seals=Seals(keys)).screen_party(of.tenant, of.party)
     finally:
         engine.dispose()

@@ -5,8 +5,9 @@ A command that may or may not have arrived is sent again with its id: the books 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import psycopg
 import sqlalchemy.exc
@@ -25,6 +26,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ledger import reads, tenants
 from ledger.books import Books, input_hash
+from ledger.engine import for_tenant
+from ledger.seals import Seals
 from models import deadlines, ids
 from models.charges import Charge, ChargeOrder
 from models.commands import Actor, Command, Create, RequestPayout
@@ -33,10 +36,10 @@ from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
 from models.money import Money
 from models.screening import ScreeningResult, ScreenParty, screening_workflow
-from workflows import visibility
+from starter import openings
 from workflows.charge import ChargeWorkflow
 from workflows.escrow import EscrowWorkflow
-from workflows.inputs import ClockAdvance, EscrowInput
+from workflows.inputs import ClockAdvance
 from workflows.screening import ScreenPartyWorkflow
 from workflows.timeouts import TASK_QUEUE
 
@@ -68,6 +71,7 @@ _LOST_UPDATE: Final = "AcceptedUpdateCompletedWorkflow"
 _ONE_TRY: Final = timedelta(seconds=20)
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 5.0
+_MOST_OWNERS: Final = 10_000
 
 
 class OutcomeUnknownError(Exception):
@@ -75,21 +79,48 @@ class OutcomeUnknownError(Exception):
 
 
 class Sender:
-    """Sends commands for one program. ``patience`` is how long it keeps asking for one command's outcome."""
+    """Sends commands for one program. ``patience`` is how long it keeps asking for one command's outcome.
 
-    def __init__(self, client: Client, engine: Engine, patience: timedelta = timedelta(minutes=2)) -> None:
+    Workers take what ``seals`` made with keys of theirs; without seals they refuse everything. With ``tenant`` it is
+    the sender of that tenant alone: it sees nobody else's rows, and its seals are good for nobody else's escrows.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        engine: Engine,
+        patience: timedelta = timedelta(minutes=2),
+        *,
+        seals: Seals | None,
+        tenant: str | None = None,
+    ) -> None:
         self._client = client
-        self._engine = engine
-        self._books = Books(engine)
+        self._engine = for_tenant(engine, tenant) if tenant else engine
+        self._seals = seals
+        self._books = Books(self._engine)
         self._patience = patience
+        self._tenant = tenant
+        self._owners: dict[str, str] = {}  # escrow to tenant, which never changes
+
+    def for_tenant(self, tenant: str) -> Self:
+        """The same for one tenant alone; cheap."""
+        other = copy(self)
+        other._engine = for_tenant(self._engine, tenant)
+        other._books = Books(other._engine)
+        other._tenant = tenant
+        return other
 
     async def send(self, command: Command) -> Escrow:
         """Send a command and return the escrow as it then is.
 
-        Raises ``RefusedError`` with the refusal, or ``OutcomeUnknownError`` when the engine stays away too long.
+        Raises ``RefusedError`` with the refusal (not_found, before anything is sent, for an escrow of which our role in
+        the database sees nothing), or ``OutcomeUnknownError`` when the engine stays away too long.
         """
         command = command.model_copy(update={"received_at": command.received_at or datetime.now(UTC)})
-        return await self.patiently(f"{command.name} {command.id}", lambda: self._sent(command))
+        what = f"{command.name} {command.id}"
+        tenant = await self.patiently(what, lambda: self._tenant_of(command))
+        sealed = self._seals.seal(command, tenant) if self._seals else command
+        return await self.patiently(what, lambda: self._sent(sealed))
 
     async def top_up(self, order: ChargeOrder) -> Charge:
         """Charge a payment method and credit the wallet; waits until the gateway's answer is definite.
@@ -97,7 +128,10 @@ class Sender:
         Raises ``RefusedError`` (idempotency_key_reused) when the id stands for another charge, and
         ``OutcomeUnknownError`` when there is no answer in time: the same order again finds out.
         """
-        return await self.patiently(f"top_up {order.id}", lambda: self._charged(order))
+        if self._tenant not in {None, order.tenant}:
+            raise RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {order.tenant}")
+        sealed = self._seals.seal_charge(order) if self._seals else order
+        return await self.patiently(f"top_up {order.id}", lambda: self._charged(sealed))
 
     async def advance_clock(self, tenant: str, to: timedelta) -> None:
         """Move a test tenant's clock ahead by ``to`` in all; returns when every deadline that came due was handled.
@@ -142,6 +176,16 @@ class Sender:
                 raise RefusedError.of(refusal) from error
             raise
 
+    async def revive(self, escrow: Escrow) -> None:
+        """See that an escrow's workflow runs: one that is gone starts again, from what the books say. Harmless twice.
+
+        Raises ``OutcomeUnknownError`` when the engine stays away too long.
+        """
+        what = f"revive {escrow.id}"
+        await self.patiently(
+            what, lambda: self._client.start_workflow(EscrowWorkflow.run, **openings.from_books(escrow))
+        )
+
     async def patiently(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Attempt until there is an answer. Every attempt carries the same ids, so repeating one is harmless."""
         give_up = asyncio.get_running_loop().time() + self._patience.total_seconds()
@@ -158,6 +202,22 @@ class Sender:
                     raise OutcomeUnknownError(f"{what}: {error}") from error
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _tenant_of(self, command: Command) -> str:
+        """Whose escrow it is, as the books say; raises ``RefusedError`` (not_found) where we see none."""
+        if isinstance(command, Create):
+            if self._tenant not in {None, command.tenant}:
+                raise RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {command.tenant}")
+            return command.tenant
+        tenant = self._owners.get(command.escrow)
+        if tenant is None:
+            tenant = await asyncio.to_thread(reads.tenant_of, self._engine, command.escrow)
+        if tenant is None or self._tenant not in {None, tenant}:
+            raise RefusedError(ErrorCode.NOT_FOUND, f"there is no escrow {command.escrow}")
+        if len(self._owners) >= _MOST_OWNERS:
+            self._owners.clear()
+        self._owners[command.escrow] = tenant
+        return tenant
 
     async def _sent(self, command: Command) -> Escrow:
         try:
@@ -219,7 +279,7 @@ class Sender:
 
     async def _update(self, command: Command) -> Escrow:
         if isinstance(command, Create):
-            return await self._start_with(command, _start(command))
+            return await self._start_with(command, openings.anew(command))
         handle = self._client.get_workflow_handle(ids.escrow_workflow(command.escrow))
         escrow: Escrow = await handle.execute_update(command.name, command, id=_update_id(command), result_type=Escrow)
         return escrow
@@ -236,7 +296,8 @@ class Sender:
         after the end), or its workflow was lost. The workflow starts again from the books, with this command.
         """
         try:
-            return await self._start_with(command, _reopening(escrow))
+            start = WithStartWorkflowOperation(EscrowWorkflow.run, **openings.from_books(escrow))
+            return await self._start_with(command, start)
         except WorkflowUpdateFailedError as error:
             if _lost(error):
                 raise
@@ -250,6 +311,8 @@ class Sender:
             raise RefusedError(ErrorCode.INVALID_COMMAND, str(error.cause)) from error
         if refusal.kind is ErrorCode.INTERNAL_ERROR:
             raise RefusedError.of(refusal) from error  # a mistake of ours is not the command's outcome
+        if refusal.kind is ErrorCode.UNSEALED_COMMAND:
+            raise RefusedError.of(refusal) from error  # it is on record, and the command's id stays free
         outcome = await asyncio.to_thread(self._books.record_refusal, command, refusal)
         if outcome.refusal is None and outcome.escrow is not None:
             return outcome.escrow
@@ -276,37 +339,12 @@ class Sender:
         return stored.escrow
 
 
-def _reopening(escrow: Escrow) -> WithStartWorkflowOperation[EscrowWorkflow, str]:
-    return WithStartWorkflowOperation(
-        EscrowWorkflow.run,
-        EscrowInput(escrow=escrow.id, clock_offset=escrow.clock_offset),
-        id=ids.escrow_workflow(escrow.id),
-        task_queue=TASK_QUEUE,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=visibility.at_start(escrow),
-        static_summary=visibility.summary(escrow),
-        static_details=visibility.details(escrow),
-    )
-
-
-def _start(command: Create) -> WithStartWorkflowOperation[EscrowWorkflow, str]:
-    return WithStartWorkflowOperation(
-        EscrowWorkflow.run,
-        EscrowInput(escrow=command.escrow),
-        id=ids.escrow_workflow(command.escrow),
-        task_queue=TASK_QUEUE,
-        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=visibility.at_start(command),
-        static_summary=visibility.summary(command),
-        static_details=visibility.details(command),
-    )
-
-
 def _update_id(command: Command) -> str:
-    """The engine answers a repeated id with the first result, whatever the body; so the body is part of the id."""
-    return f"{command.id}:{input_hash(command)[:16]}"
+    """The engine answers a repeated id with the first result, whatever the body; so the body is part of the id.
+
+    The seal is of the body too, and nobody else can make it: who could tell the id beforehand would have it answered.
+    """
+    return f"{command.id}:{(command.seal or input_hash(command))[-16:]}"
 
 
 def _seen(attempt: asyncio.Future[Any]) -> None:

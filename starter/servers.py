@@ -1,18 +1,19 @@
 """The servers a command works with: a user's own, the stack that runs in the home, or one that is started for it."""
 
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dotenv import dotenv_values
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from settings import Settings, settings
 from starter.deals.runs import Runs
@@ -23,10 +24,14 @@ from starter.invocation import EXAMPLE, suggested
 from starter.misuse import MisuseError
 from starter.progress import Progress, console
 
+if TYPE_CHECKING:
+    from ledger.keyring import Keyring
+
 _ASKS_FOR_THE_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ANOTHER_STARTS_SECONDS: Final = 90.0
 _LOOK_AGAIN_SECONDS: Final = 0.2
 _ENV_FILE: Final = ".env"
+_API_URL: Final = "HOLDFAST_API_DATABASE_URL"
 _NO_CONNECTION: Final = {
     "connection refused": "connection refused",
     "dns error": "there is no such host",
@@ -38,9 +43,12 @@ _NO_CONNECTION: Final = {
 }
 _WELCOME: Final = """Holdfast is up in {home}.
 
+  API           {api}
+  API's pages   {api}/docs
   Temporal      {temporal}
   Temporal UI   {ui}
   Play a deal   {run}
+  Secrets       {home}/secrets.json (bootstrap_secret makes tenants)
   Logs          {home}/logs
 
 Press Ctrl-C to stop everything."""
@@ -54,6 +62,17 @@ class Servers:
     temporal: dict[str, Any]
     ui: str | None = None
     lasting: bool = True
+    keys: str | None = field(default=None, repr=False)
+    api_database_url: str | None = field(default=None, repr=False)
+
+    def keyring(self) -> "Keyring":
+        """The master keys. Raises ``MisuseError`` when the settings name none, or what is none."""
+        if self.keys is None:
+            raise MisuseError(
+                "HOLDFAST_KEYS must be set beside servers of your own, as for their workers: see .env.example. "
+                'Make a key with: echo "k1:$(openssl rand -base64 32)"'
+            )
+        return _keyring(self.keys)
 
 
 def read_settings() -> Settings:
@@ -89,7 +108,12 @@ def external(config: Settings) -> Servers | None:
         )
     from temporalio.envconfig import ClientConfig  # noqa: PLC0415 - costs a second that only this way needs
 
-    return Servers(config.database_url.get_secret_value(), dict(ClientConfig.load_client_connect_config()))
+    return Servers(
+        config.database_url.get_secret_value(),
+        dict(ClientConfig.load_client_connect_config()),
+        keys=config.keys.get_secret_value() if config.keys else None,
+        api_database_url=config.api_database_url.get_secret_value() if config.api_database_url else None,
+    )
 
 
 def unreachable(temporal: dict[str, Any], error: Exception) -> str:
@@ -100,24 +124,56 @@ def unreachable(temporal: dict[str, Any], error: Exception) -> str:
 
 def migrate_external(config: Settings) -> None:
     """Bring the schema of a user's own PostgreSQL up to date. Raises ``MisuseError``, ``StackError``."""
-    if config.migration_url is None or config.database_url is None:
-        raise MisuseError("HOLDFAST_MIGRATION_URL and HOLDFAST_DATABASE_URL must both be set: see .env.example.")
-    from sqlalchemy import make_url  # noqa: PLC0415 - help and version need none of it
+    if config.migration_url is None or config.database_url is None or config.api_database_url is None:
+        raise MisuseError(
+            "HOLDFAST_MIGRATION_URL, HOLDFAST_DATABASE_URL and HOLDFAST_API_DATABASE_URL must all be set, each for a "
+            "role of its own: see .env.example."
+        )
+    import psycopg  # noqa: PLC0415 - help and version need none of it
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from ledger.migrate import upgrade  # noqa: PLC0415
+    from ledger.migrations.script import KeysNeededError  # noqa: PLC0415
 
+    role, api_role = _role("HOLDFAST_DATABASE_URL", config.database_url), _role(_API_URL, config.api_database_url)
+    if role == api_role:
+        raise MisuseError(f"HOLDFAST_DATABASE_URL and {_API_URL} both name the role {role}: the API needs its own.")
+    keys = _keyring(config.keys.get_secret_value()) if config.keys else None
     try:
-        role = make_url(config.database_url.get_secret_value()).username
-        upgrade(config.migration_url.get_secret_value(), role or "holdfast_app")
-    except SQLAlchemyError as error:
+        upgrade(config.migration_url.get_secret_value(), role, api_role=api_role, keys=keys)
+    except KeysNeededError as error:
+        raise MisuseError(f"{error}: see .env.example.") from error
+    except (SQLAlchemyError, psycopg.Error) as error:
         raise StackError(f"The schema cannot be brought up to date: {str(error).splitlines()[0]}") from error
 
 
-def keep_up(config: Settings, chosen: Path | None, progress: Progress) -> None:
+def _role(name: str, url: SecretStr) -> str:
+    from sqlalchemy import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        role = make_url(url.get_secret_value()).username
+    except ArgumentError:
+        role = None
+    if not role:
+        raise MisuseError(f"{name} does not name a role, such as in postgresql+psycopg://role:password@host/database.")
+    return role
+
+
+def _keyring(keys: str) -> "Keyring":
+    from ledger.keyring import Keyring  # noqa: PLC0415 - it loads OpenSSL
+
+    try:
+        return Keyring.parse(keys)
+    except ValueError as error:
+        raise MisuseError(f"HOLDFAST_KEYS: {error}") from error
+
+
+def keep_up(config: Settings, chosen: Path | None, progress: Progress, *, as_json: bool = False) -> None:
     """Keep a stack running until a signal asks for its end; ``chosen`` is the home that the command line names.
 
-    Raises ``MisuseError``, ``StackError``.
+    Says where everything is once it works: for people, or ``as_json`` in one line. Raises ``MisuseError``,
+    ``StackError``.
     """
     if external(config):
         raise MisuseError(
@@ -129,14 +185,35 @@ def keep_up(config: Settings, chosen: Path | None, progress: Progress) -> None:
     with _stack(config, home, progress) as (stack, endpoints):
         on_the_end(lambda *_: enough.set())
         with progress.paused():
-            welcome = _WELCOME.format(
-                home=home,
-                temporal=endpoints.temporal_address,
-                ui=endpoints.temporal_ui,
-                run=suggested("run", EXAMPLE, home=chosen),
-            )
-            console().print(welcome, soft_wrap=True)
+            said = _addresses(home, endpoints) if as_json else _welcome(home, chosen, endpoints)
+            console().print(said, soft_wrap=True)
             stack.supervise(enough)
+
+
+def _welcome(home: Path, chosen: Path | None, endpoints: Endpoints) -> str:
+    return _WELCOME.format(
+        home=home,
+        api=endpoints.api,
+        temporal=endpoints.temporal_address,
+        ui=endpoints.temporal_ui,
+        run=suggested("run", EXAMPLE, home=chosen),
+    )
+
+
+def _addresses(home: Path, endpoints: Endpoints) -> str:
+    """Where everything is, without what is secret: that is in the file of secrets, which only its owner may read."""
+    return json.dumps(
+        {
+            "home": str(home.absolute()),
+            "api": endpoints.api,
+            "docs": f"{endpoints.api}/docs",
+            "temporal": endpoints.temporal_address,
+            "temporal_namespace": endpoints.temporal_namespace,
+            "temporal_ui": endpoints.temporal_ui,
+            "secrets": str(home.absolute() / "secrets.json"),
+            "logs": str(home.absolute() / "logs"),
+        }
+    )
 
 
 def on_the_end(handler: Callable[[int, FrameType | None], None]) -> None:
@@ -249,4 +326,6 @@ def _started_by_another(occupied: StackError, home: Path, progress: Progress) ->
 
 def _servers(endpoints: Endpoints, *, lasting: bool) -> Servers:
     temporal = {"target_host": endpoints.temporal_address, "namespace": endpoints.temporal_namespace}
-    return Servers(endpoints.database_url, temporal, endpoints.temporal_ui, lasting)
+    return Servers(
+        endpoints.database_url, temporal, endpoints.temporal_ui, lasting, endpoints.keys, endpoints.api_database_url
+    )

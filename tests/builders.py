@@ -39,6 +39,8 @@ DEBIT_NORMAL: Final = frozenset({AccountKind.GATEWAY_CASH, AccountKind.RECEIVABL
 # Who usually sends a command, and what it says when a test does not care.
 _USUAL: Final[dict[type[Command], tuple[Actor, dict[str, Any]]]] = {
     commands.Amend: (BUYER, {}),
+    commands.AddMilestone: (BUYER, {"title": "One more"}),
+    commands.ChangeMilestone: (BUYER, {"milestone": 1}),
     commands.Fund: (BUYER, {}),
     commands.StartWork: (SELLER, {}),
     commands.SubmitMilestone: (SELLER, {"milestone": 1}),

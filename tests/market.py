@@ -1,5 +1,6 @@
 """One tenant with its own money, played through the real books: alice buys, bob sells, the release fee is 10 %."""
 
+from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from sqlalchemy import Engine, text
 from ledger import reads, tenants
 from ledger.audit import verify
 from ledger.books import Books
+from ledger.keyring import Keyring
 from models.charges import Charge, ChargeOrder, ChargeResult
 from models.commands import Command, ResolveDispute, ReviewDispute
 from models.errors import Refusal
@@ -19,6 +21,8 @@ from tests.builders import PATHS, a_create, new_id, order
 
 FEES: Final = {"release": "0.10", "refund": "0", "split": "0.10", "reversal": "0"}
 GATEWAY: Final = "stripe"
+# Who the parties of a market are is encrypted under these: no other process has to read it.
+KEYS: Final = Keyring.parse(f"market:{b64encode(bytes(range(32))).decode()}")
 
 _BROKEN: Final = """
 SELECT 'account ' || a.kind || ' of ' || a.owner || ' says ' || a.balance || ', its entries ' || coalesce(b.balance, 0)
@@ -76,7 +80,7 @@ class Market:
         # Of this tenant only, so that a fault of the gateway can be meant for it alone.
         self.destination = f"acct_{self.tenant.removeprefix('ten_')}"
         tenants.create_tenant(engine, self.tenant, "Market", "EUR")
-        tenants.put_party(engine, self.tenant, "bob", "Bob", self.destination)
+        tenants.put_party(engine, self.tenant, "bob", payout_destination=self.destination)
         if fees is not None:
             self.charge_fees(fees)
         if release is not None:

@@ -3,38 +3,47 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from typing import Any
+
 from sqlalchemy import Engine, text
 
 from activities.channels.port import Channel
 from activities.notifications import Courier
+from ledger import parties, personal, tenants
 from ledger.outbox import Outbox
+from ledger.parties import PartyView
 from models.escrow import Escrow
 from models.notifications import Contact
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.post_office import PostOffice
 
 
 @contextmanager
 def towns(market: Market) -> Iterator[Market]:
     """The market with nothing left to tell, whose alice reads English and whose bob reads Thai."""
-    reach(market, "alice", "en")
-    reach(market, "bob", "th")
-    drain(Courier(Outbox(market.engine), []))
+    know(market, "alice", email=address(market, "alice"), language="en")
+    know(market, "bob", email=address(market, "bob"), language="th")
+    drain(Courier(Outbox(market.engine, KEYS), []))
     yield market
     run(market.engine, "DELETE FROM outbox WHERE tenant_id = :tenant", tenant=market.tenant)
 
 
-def reach(market: Market, party: str, language: str) -> None:
-    """Make known how a party is reached."""
-    run(
-        market.engine,
-        """INSERT INTO party (tenant_id, id, email, language) VALUES (:tenant, :party, :email, :language)
-           ON CONFLICT (tenant_id, id) DO UPDATE SET email = excluded.email, language = excluded.language""",
-        tenant=market.tenant,
-        party=party,
-        email=address(market, party),
-        language=language,
-    )
+def know(market: Market, party: str, **said: Any) -> None:
+    """Make known who a party is and how it is reached."""
+    tenants.put_party(market.engine, market.tenant, party, keys=KEYS, **said)
+
+
+def known(market: Market, party: str) -> PartyView:
+    """What is known of a party."""
+    view = parties.party(market.engine, KEYS, market.tenant, party)
+    assert view is not None
+    return view
+
+
+def had_address(market: Market, party: str, email: str) -> None:
+    """An address that an earlier release took, whatever is taken now."""
+    with market.engine.begin() as connection:
+        personal.merge(connection, KEYS, market.tenant, party, {"email": email})
 
 
 def address(market: Market, party: str) -> str:
@@ -50,7 +59,7 @@ def run(engine: Engine, statement: str, **parameters: object) -> None:
 
 def courier(market: Market, *channels: Channel) -> Courier:
     """A courier whose operator has an address of this market."""
-    return Courier(Outbox(market.engine), channels, Contact(None, address(market, "ops")))
+    return Courier(Outbox(market.engine, KEYS), channels, Contact(None, address(market, "ops")))
 
 
 def drain(courier: Courier) -> None:

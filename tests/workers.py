@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import Engine
@@ -17,13 +17,15 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.gateway import GatewayActivities
 from activities.gateways.stripe import StripeGateway
 from ledger.books import Books
 from ledger.engine import connect
+from ledger.keyring import Keyring
+from ledger.seals import Seals
 from starter.embedded.stack import Endpoints
+from starter.payloads import connected
 from tests.servers import Servers, eventually
 from worker import READY, books_worker, gateway_worker
 from workflows.visibility import SEARCH_ATTRIBUTES
@@ -36,9 +38,12 @@ _GATEWAY_TIMEOUT_SECONDS: Final = 1.0
 
 async def temporal(endpoints: Endpoints) -> Client:
     """A client for the tests' own use."""
-    return await Client.connect(
-        endpoints.temporal_address, namespace=endpoints.temporal_namespace, data_converter=pydantic_data_converter
-    )
+    return await connected(where(endpoints), Keyring.parse(endpoints.keys))
+
+
+def where(endpoints: Endpoints) -> dict[str, Any]:
+    """How to reach the stack's Temporal."""
+    return {"target_host": endpoints.temporal_address, "namespace": endpoints.temporal_namespace}
 
 
 async def own_namespace(servers: Servers, name: str) -> Servers:
@@ -61,7 +66,6 @@ def gateway(endpoints: Endpoints) -> StripeGateway:
     return StripeGateway(
         api_key=endpoints.stripe_api_key,
         api_base=endpoints.stripe_api_base,
-        webhook_secret=endpoints.stripe_webhook_secret,
         timeout_seconds=_GATEWAY_TIMEOUT_SECONDS,
     )
 
@@ -84,6 +88,7 @@ class Workers:
     def __init__(self, servers: Servers) -> None:
         self._endpoints = servers.endpoints
         self._engine: Engine = connect(servers.endpoints.database_url, _SLOTS)
+        self._books = Books(self._engine, seals=Seals(Keyring.parse(servers.endpoints.keys)))
         self._ready: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -108,7 +113,7 @@ class Workers:
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(serve(self._endpoints, Books(self._engine), self._ready, self._stop))
+            self._loop.run_until_complete(serve(self._endpoints, self._books, self._ready, self._stop))
         except BaseException as error:
             if self._ready.done():
                 raise

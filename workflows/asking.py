@@ -1,6 +1,12 @@
-"""Getting from "unknown" to a definite answer: ask by the operation's own key, for as long as it takes."""
+"""Getting from "unknown" to a definite answer: ask by the operation's own key, for as long as it takes.
 
+The waits between two questions grow to minutes; a ``Nudge`` (the provider has said that something happened) ends one.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
@@ -14,6 +20,30 @@ with workflow.unsafe.imports_passed_through():
 Request = TypeVar("Request")
 
 
+class Nudge:
+    """Ends the wait before the next question, once each time that it is given."""
+
+    def __init__(self) -> None:
+        self._given = False
+
+    def give(self) -> None:
+        """Ask now."""
+        self._given = True
+
+    def forget(self) -> None:
+        """What was given before counts no more: a question is about to be asked anyway."""
+        self._given = False
+
+    async def taken(self, within: timedelta | None = None) -> bool:
+        """Wait until it is given, at most so long; False when it was not."""
+        try:
+            await workflow.wait_condition(lambda: self._given, timeout=within)
+        except TimeoutError:
+            return False
+        self._given = False
+        return True
+
+
 async def sent(attempt: Awaitable[GatewayResult]) -> GatewayResult:
     """The answer to an attempt; when the attempts themselves ran out, not knowing is the answer."""
     try:
@@ -24,7 +54,7 @@ async def sent(attempt: Awaitable[GatewayResult]) -> GatewayResult:
 
 
 async def find_out(
-    send: Callable[[Request], Awaitable[GatewayResult]], request: Request, question: LookUpRequest
+    send: Callable[[Request], Awaitable[GatewayResult]], request: Request, question: LookUpRequest, nudge: Nudge
 ) -> GatewayResult:
     """Ask until the answer is definite. Where the provider has nothing, the same operation is sent again: same key.
 
@@ -32,7 +62,21 @@ async def find_out(
     """
     wait = timeouts.RESEND_FIRST
     while True:
-        result = await workflow.execute_activity_method(
+        result = await _asked(question, nudge)
+        if result.status == "not_found":
+            if await nudge.taken(within=wait):
+                continue
+            wait = min(wait * 2, timeouts.RESEND_LAST)
+            result = await sent(send(request))
+        if result.status in {"succeeded", "declined"}:
+            return result
+
+
+async def _asked(question: LookUpRequest, nudge: Nudge) -> GatewayResult:
+    """One definite answer. A nudge gives the question up, which only asks, and asks it anew without its wait."""
+    while True:
+        nudge.forget()
+        asking = workflow.start_activity_method(
             GatewayActivities.find_out,
             question,
             task_queue=timeouts.GATEWAY_TASK_QUEUE,
@@ -40,9 +84,11 @@ async def find_out(
             retry_policy=timeouts.ASK_AGAIN,
             summary=f"what became of {question.key}?",
         )
-        if result.status == "not_found":
-            await workflow.sleep(wait)
-            wait = min(wait * 2, timeouts.RESEND_LAST)
-            result = await sent(send(request))
-        if result.status in {"succeeded", "declined"}:
-            return result
+        nudged = asyncio.create_task(nudge.taken())
+        await workflow.wait([asking, nudged], return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            nudged.cancel()
+            return await asking
+        asking.cancel()
+        with suppress(ActivityError):
+            return await asking  # its answer came at the same time

@@ -7,7 +7,7 @@ with workflow.unsafe.imports_passed_through():
     from models.charges import Charge, ChargeOrder, ChargeResult
     from models.fields import printable
     from models.gateway import ChargeRequest, GatewayResult, LookUpRequest
-    from workflows.asking import find_out, sent
+    from workflows.asking import Nudge, find_out, sent
     from workflows.commit import begin_charge, settle_charge
     from workflows.timeouts import GATEWAY_RETRY, GATEWAY_SEND_FOR, GATEWAY_START_TO_CLOSE, GATEWAY_TASK_QUEUE
 
@@ -15,6 +15,14 @@ with workflow.unsafe.imports_passed_through():
 @workflow.defn(name="ChargeWorkflow")
 class ChargeWorkflow:
     """pending → succeeded or declined. Running it again is harmless: the charge's id is the gateway's key."""
+
+    def __init__(self) -> None:
+        self._nudge = Nudge()
+
+    @workflow.signal
+    def look_again(self) -> None:
+        """The provider has said that something happened: do not wait with the next question."""
+        self._nudge.give()
 
     @workflow.run
     async def run(self, order: ChargeOrder) -> Charge:
@@ -28,7 +36,7 @@ class ChargeWorkflow:
     async def _definite(self, request: ChargeRequest) -> GatewayResult:
         result = await sent(self._send(request))
         if result.status == "unknown":
-            return await find_out(self._send, request, _look_up(request, result))
+            return await find_out(self._send, request, _look_up(request, result), self._nudge)
         return result
 
     async def _send(self, request: ChargeRequest) -> GatewayResult:

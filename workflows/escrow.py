@@ -5,6 +5,7 @@ PostgreSQL is the truth. This holds the last snapshot and nothing else, and can 
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -16,8 +17,8 @@ from temporalio.workflow import ParentClosePolicy
 # Modules of this folder by their own names: "from workflows import x" would load x anew for every escrow.
 with workflow.unsafe.imports_passed_through():
     from models import deadlines, ids
-    from models.charges import ChargeOrder, charge_of
-    from models.commands import SYSTEM, Command, Create, Fund, RequestPayout
+    from models.charges import AmountDue, charge_order
+    from models.commands import Command, Create, Fund, RequestPayout
     from models.decide import PLATFORM_COMMANDS, Row, refuse_early
     from models.errors import ErrorCode, Refusal
     from models.escrow import Deadline, Escrow, Payout
@@ -189,8 +190,8 @@ class EscrowWorkflow:
             async with self._one_charge_at_a_time:
                 await self._find()  # a command can come before the first step
                 # The snapshot may be old and the id used: the books say whether the card may be charged for this.
-                if self._escrow and (amount := (await amount_due(command)).amount):
-                    await self._charge(command, amount)
+                if self._escrow and (due := await amount_due(command)).amount:
+                    await self._charge(command, due)
                 return await self._commit(command)
         return await self._commit(command)
 
@@ -241,6 +242,13 @@ class EscrowWorkflow:
             if deadline in self._known().deadlines:
                 break  # the books see it otherwise; the main loop looks into that
         return self._known()
+
+    @workflow.signal
+    async def look_again(self) -> None:
+        """The books have changed without a command of this workflow's: read them."""
+        with suppress(FailureError):  # what leaves a signal handler would fail the escrow for good
+            if escrow := await read(self._id):
+                self._adopt(escrow)
 
     @advance_clock.validator
     def refuse_no_clock(self, advance: ClockAdvance) -> None:
@@ -327,28 +335,16 @@ class EscrowWorkflow:
 
         Should this get lost, their own deadlines look again within a day.
         """
-        for carried in outcome.carried_along:
-            command = RequestPayout(
-                id=f"carried:{carried.payout}:{self._known().version}",
-                escrow=carried.escrow,
-                actor=SYSTEM,
-                payout=carried.payout,
-            )
+        for command in outcome.requests():
             task = asyncio.create_task(_signal(command))
             self._waking.add(task)
             task.add_done_callback(self._waking.discard)
 
-    async def _charge(self, command: Fund, amount: int) -> None:
+    async def _charge(self, command: Fund, due: AmountDue) -> None:
         """Charge the buyer's payment method for what is due; the money arrives in the buyer's wallet."""
         escrow = self._known()
-        order = ChargeOrder(
-            id=charge_of(command),
-            tenant=escrow.tenant,
-            party=escrow.buyer,
-            amount=amount,
-            currency=escrow.currency,
-            payment_method=command.payment_method or "",
-        )
+        # Without an order it is the answer of an earlier version, in a history that is replayed.
+        order = due.order or charge_order(escrow, command, due.amount or 0)
         while True:
             try:
                 await workflow.execute_child_workflow(
@@ -357,7 +353,7 @@ class EscrowWorkflow:
                     id=ids.charge_workflow(order.id),
                     parent_close_policy=ParentClosePolicy.ABANDON,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                    static_summary=f"{escrow.money(amount)} from {escrow.buyer}",
+                    static_summary=f"{escrow.money(order.amount)} from {escrow.buyer}",
                 )
                 return
             except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:

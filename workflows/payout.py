@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from models.gateway import GatewayResult, LookUpRequest, TransferRequest
     from models.outcome import Outcome
     from models.states import PayoutStatus
-    from workflows.asking import find_out, sent
+    from workflows.asking import Nudge, find_out, sent
     from workflows.commit import commit, refused
     from workflows.inputs import PayoutInput
     from workflows.timeouts import GATEWAY_RETRY, GATEWAY_SEND_FOR, GATEWAY_START_TO_CLOSE, GATEWAY_TASK_QUEUE
@@ -25,6 +25,14 @@ with workflow.unsafe.imports_passed_through():
 @workflow.defn(name="PayoutWorkflow")
 class PayoutWorkflow:
     """due → in transit → paid or failed; while the outcome is unknown, the money stays in transit."""
+
+    def __init__(self) -> None:
+        self._nudge = Nudge()
+
+    @workflow.signal
+    def look_again(self) -> None:
+        """The provider has said that something happened: do not wait with the next question."""
+        self._nudge.give()
 
     @workflow.run
     async def run(self, start: PayoutInput) -> Escrow:
@@ -41,7 +49,7 @@ class PayoutWorkflow:
         result = await sent(self._transfer(request))
         if result.status == "unknown":
             await commit(_record(start, key, result))
-            result = await find_out(self._transfer, request, _look_up(request, result))
+            result = await find_out(self._transfer, request, _look_up(request, result), self._nudge)
         return _accepted(await commit(_record(start, key, result)))
 
     async def _transfer(self, request: TransferRequest) -> GatewayResult:

@@ -11,7 +11,6 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.screening import ScreeningActivities
     from models import ids
-    from models.commands import SYSTEM, RequestPayout
     from models.screening import HeldPayout, LiftedPage, ScreeningResult, ScreenParty
     from workflows.timeouts import (
         SCREENING_BOOKS_RETRY,
@@ -70,11 +69,15 @@ class ScreenPartyWorkflow:
 
     async def _tell(self) -> int:
         """Ask for every payout whose hold has lost its reason; answers how many. They look by themselves in a day."""
-        told, page = 0, LiftedPage(tenant=self._party.tenant, party=self._party.party)
+        told, page = 0, self._page()
         while held := await self._lifted(page):
             told += sum(await asyncio.gather(*(self._request(one) for one in held)))
             page = page.model_copy(update={"after": held[-1].payout})
         return told
+
+    def _page(self) -> LiftedPage:
+        request = f"screened:{workflow.info().run_id}:{self._rounds}"
+        return LiftedPage(tenant=self._party.tenant, party=self._party.party, request=request)
 
     async def _lifted(self, page: LiftedPage) -> list[HeldPayout]:
         return await workflow.execute_activity_method(
@@ -87,12 +90,7 @@ class ScreenPartyWorkflow:
         )
 
     async def _request(self, held: HeldPayout) -> bool:
-        command = RequestPayout(
-            id=f"screened:{workflow.info().run_id}:{self._rounds}:{held.payout}",
-            escrow=held.escrow,
-            actor=SYSTEM,
-            payout=held.payout,
-        )
+        command = held.request(self._page())
         escrow = workflow.get_external_workflow_handle(ids.escrow_workflow(held.escrow))
         try:
             await escrow.signal(command.name, command)

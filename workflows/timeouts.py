@@ -14,6 +14,8 @@ GATEWAY_TASK_QUEUE: Final = "holdfast-gateway"
 NOTIFICATIONS_TASK_QUEUE: Final = "holdfast-notifications"
 RATES_TASK_QUEUE: Final = "holdfast-rates"
 SCREENING_TASK_QUEUE: Final = "holdfast-screening"
+WEBHOOKS_TASK_QUEUE: Final = "holdfast-webhooks"
+GATEWAY_EVENTS_TASK_QUEUE: Final = "holdfast-gateway-events"
 
 BOOKS_START_TO_CLOSE: Final = timedelta(seconds=30)
 GATEWAY_START_TO_CLOSE: Final = timedelta(seconds=30)  # also how long a worker's death in a call goes unnoticed
@@ -55,6 +57,17 @@ SCREENING_START_TO_CLOSE: Final = timedelta(minutes=1)
 SCREENING_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
 SCREENING_BOOKS_RETRY: Final = BOOKS_UNTIL_BACK
 
+# What the provider tells: one activity looks for events that are due for about a minute; each is then looked into, by a
+# question to the provider and some to the books, and the workflow carries out what follows. The lease outlives that.
+GATEWAY_EVENTS_LANES: Final = 5  # activities side by side; a worker has as many threads and connections for them
+GATEWAY_EVENTS_ROUNDS: Final = 300
+GATEWAY_EVENTS_AT_ONCE: Final = 10
+GATEWAY_EVENTS_LEASE: Final = timedelta(minutes=5)
+GATEWAY_EVENTS_START_TO_CLOSE: Final = timedelta(minutes=2)
+GATEWAY_EVENTS_HEARTBEAT: Final = timedelta(seconds=30)
+GATEWAY_EVENT_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=4)
+GATEWAY_EVENT_STEPS: Final = 6  # open and close a chargeback, and some that a rival makes necessary
+
 # Telling the news: each activity drains the outbox for about a minute and reports after every event, of which one
 # takes at most half a minute and a slow mail. PostgreSQL being away is waited for by the retries.
 DELIVERY_LANES: Final = 2  # activities side by side; a worker has as many threads and connections for them
@@ -62,3 +75,11 @@ DELIVERY_ROUNDS: Final = 300
 DELIVERY_START_TO_CLOSE: Final = timedelta(minutes=5)
 DELIVERY_HEARTBEAT: Final = timedelta(seconds=45)
 DELIVERY_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
+
+# Webhooks: each activity posts what is due for about a minute and reports before every call, of which one takes at most
+# 5 seconds for the name and 15 for the rest. A lane more gives events their numbers.
+WEBHOOKS_LANES: Final = 8  # calls side by side, on however many workers; a worker has as many threads for them
+WEBHOOKS_ROUNDS: Final = 100
+WEBHOOKS_START_TO_CLOSE: Final = timedelta(minutes=5)
+WEBHOOKS_HEARTBEAT: Final = timedelta(seconds=45)
+WEBHOOKS_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))

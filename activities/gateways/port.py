@@ -25,8 +25,8 @@ Why sending again after ``NotFound`` is right, and the only thing it permits:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
+from typing import Literal, Protocol
 
 from models.gateway import GatewayOperation
 
@@ -71,18 +71,40 @@ Outcome = Succeeded | Declined | Unknown
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookEvent:
-    """A verified message of the provider: a reason to look, never a fact to book. It may be repeated, late or early."""
+class Taken:
+    """What became of taking money from a payer, as it stands now. ``charge`` is the provider's id of the attempt."""
 
-    id: str
-    type: str
-    created: datetime
-    reference: str | None
-    """The provider's id of the object it is about."""
     key: str | None
-    """Our operation's key, when the object carries one."""
-    operation: GatewayOperation | None
-    """What kind of operation the object is, when it is one of ours."""
+    charge: str
+    status: Literal["pending", "succeeded", "failed"]
+    amount: int
+    currency: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A transfer as it stands now: ``returned`` of its ``amount`` has come back. Both in our minor units."""
+
+    key: str | None
+    amount: int
+    returned: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """A payment that the payer's bank contests, as it stands now; ``amount`` in our minor units.
+
+    ``failed``: it is no quarrel with the payer; the bank could not collect the money after all.
+    """
+
+    key: str | None
+    amount: int
+    currency: str
+    status: Literal["open", "won", "lost"]
+    failed: bool
+    reason: str | None
 
 
 class GatewayMisconfiguredError(Exception):
@@ -93,16 +115,16 @@ class IdempotencyMismatchError(Exception):
     """One key, two different operations: an error of the program. A person must look; nothing may be sent again."""
 
 
-class InvalidSignatureError(Exception):
-    """A webhook that is forged, damaged or older than five minutes. It must have no effect."""
+class GatewayUnavailableError(Exception):
+    """The provider did not say how something stands: ask again later. It says nothing about the thing itself."""
 
 
 class Gateway(Protocol):
     """A payment provider. Synchronous and thread-safe; every call ends within the adapter's timeout.
 
     Amounts are integer minor units by ISO 4217. ``key`` names the operation (payout id and generation), never the
-    attempt. All but ``verify_webhook`` may raise ``GatewayMisconfiguredError`` or ``IdempotencyMismatchError``;
-    whatever else goes wrong is an ``Unknown``.
+    attempt. All may raise ``GatewayMisconfiguredError`` or ``IdempotencyMismatchError``; whatever else goes wrong is an
+    ``Unknown``.
     """
 
     @property
@@ -146,5 +168,19 @@ class Gateway(Protocol):
     ) -> Outcome | NotFound:
         """Ask what became of an operation. Never sends money. A refund needs its ``charge_reference``."""
 
-    def verify_webhook(self, *, body: bytes, signature: str) -> WebhookEvent:
-        """Check a webhook's origin and age. Raises ``InvalidSignatureError``."""
+
+class GatewayRecords(Protocol):
+    """How things stand with a provider, by its own ids: what an event only hints at. It moves nothing.
+
+    All answer None where the provider knows nothing of that id, and may raise ``GatewayMisconfiguredError`` or
+    ``GatewayUnavailableError``.
+    """
+
+    def taken(self, reference: str) -> Taken | None:
+        """A payment or one attempt at it (``pi_…``, ``ch_…``)."""
+
+    def sent(self, reference: str) -> Sent | None:
+        """A transfer (``tr_…``)."""
+
+    def contested(self, reference: str) -> Contested | None:
+        """A dispute (``du_…``, ``dp_…``)."""

@@ -14,14 +14,14 @@ without a charge has moved nothing. An answer that is not a proper list is ``Unk
 first and ``Declined`` only when Stripe confirms that.
 
 **Refunds** may be ``pending`` for days (``Unknown``) and may fail after ``succeeded``; **transfers** may be reversed
-later. Both arrive as webhooks, as new facts after a success.
+later. Both arrive as webhooks, as new facts after a success; ``stripe_records`` reads how things then stand.
 
 **Retries** belong to the workflow: the library's are off, and the API version is the one the library was made for.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import stripe
@@ -30,27 +30,19 @@ from activities.gateways.port import (
     Declined,
     GatewayMisconfiguredError,
     IdempotencyMismatchError,
-    InvalidSignatureError,
     NotFound,
     Outcome,
     Succeeded,
     Unknown,
-    WebhookEvent,
 )
 from activities.gateways.stripe_amounts import AmountNotRepresentableError, from_stripe, to_stripe
 from activities.gateways.stripe_errors import outcome_of, word
+from activities.gateways.stripe_records import KEY, StripeRecords
 from models.gateway import GatewayOperation
 
 T = TypeVar("T")
 
-_KEY: Final = "holdfast_key"
 _PARTY: Final = "holdfast_party"
-_WEBHOOK_TOLERANCE: Final = timedelta(minutes=5)
-_OPERATIONS: Final[Mapping[str, GatewayOperation]] = {
-    "payment_intent": "charge",
-    "refund": "refund",
-    "transfer": "transfer",
-}
 
 
 class StripeGateway:
@@ -64,7 +56,6 @@ class StripeGateway:
         self,
         *,
         api_key: str,
-        webhook_secret: str | None = None,
         api_base: str | None = None,
         timeout_seconds: float = 10.0,
     ) -> None:
@@ -80,7 +71,6 @@ class StripeGateway:
             http_client=stripe.RequestsClient(timeout=(connect, timeout_seconds - connect)),
             max_network_retries=0,
         )
-        self._webhook_secret = webhook_secret
         # At INFO the library logs Stripe's messages, which name accounts; at DEBUG every request and answer in full.
         logging.getLogger("stripe").setLevel(logging.WARNING)
 
@@ -106,7 +96,7 @@ class StripeGateway:
                 "off_session": True,
                 "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
                 "transfer_group": key,
-                "metadata": {**metadata, _KEY: key, _PARTY: party},
+                "metadata": {**metadata, KEY: key, _PARTY: party},
             }
             if customer is not None:
                 params["customer"] = customer
@@ -124,7 +114,7 @@ class StripeGateway:
                 {
                     "payment_intent": charge_reference,
                     "amount": amount,
-                    "metadata": {**metadata, _KEY: key},
+                    "metadata": {**metadata, KEY: key},
                 },
                 {"idempotency_key": key},
             )
@@ -143,7 +133,7 @@ class StripeGateway:
                     "currency": currency.lower(),
                     "destination": destination,
                     "transfer_group": key,
-                    "metadata": {**metadata, _KEY: key},
+                    "metadata": {**metadata, KEY: key},
                 },
                 {"idempotency_key": key},
             )
@@ -172,15 +162,9 @@ class StripeGateway:
             case "transfer":
                 return _attempt_look_up(lambda: self._find_transfer(key, reference))
 
-    def verify_webhook(self, *, body: bytes, signature: str) -> WebhookEvent:
-        """Check ``Stripe-Signature`` over the raw body. Source: docs.stripe.com/webhooks#verify-manually."""
-        tolerance = int(_WEBHOOK_TOLERANCE.total_seconds())
-        try:
-            event = self._client.construct_event(body, signature, self._webhook_secret, tolerance)
-            return _read_event(event)
-        # Besides its own error the library lets through those of bad UTF-8, bad JSON and a header beyond ASCII.
-        except (stripe.SignatureVerificationError, ValueError, TypeError, AttributeError, KeyError):
-            raise InvalidSignatureError("the webhook is forged, damaged or older than five minutes") from None
+    def records(self) -> StripeRecords:
+        """How things stand with Stripe, over the same connections."""
+        return StripeRecords(self._client)
 
     def _read_intent(self, intent: stripe.PaymentIntent) -> Outcome:
         match intent.status:
@@ -311,18 +295,5 @@ def _own(found: T, key: str) -> T:
 
 
 def _key_of(found: Any) -> str | None:
-    key = (found.to_dict().get("metadata") or {}).get(_KEY)
+    key = (found.to_dict().get("metadata") or {}).get(KEY)
     return key if isinstance(key, str) else None
-
-
-def _read_event(event: stripe.Event) -> WebhookEvent:
-    about = event.to_dict()["data"]["object"]
-    key = (about.get("metadata") or {}).get(_KEY)
-    return WebhookEvent(
-        id=event.id,
-        type=event.type,
-        created=datetime.fromtimestamp(event.created, UTC),
-        reference=about.get("id"),
-        key=key,
-        operation=_OPERATIONS.get(about.get("object")) if key else None,
-    )

@@ -6,6 +6,10 @@ from typing import Any
 from alembic import context, op
 
 
+class KeysNeededError(ValueError):
+    """There is something to encrypt, and nobody gave the keys."""
+
+
 def run_beside(migration: str) -> None:
     """Run the script of the same name; ``{app_role}`` in it is the role of workers, ``{api_role}`` that of the API."""
     script = Path(migration).with_suffix(".sql").read_text(encoding="utf-8")

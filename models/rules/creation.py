@@ -2,15 +2,15 @@
 
 from datetime import datetime
 
-from models import ids
-from models.commands import Amend, Create, MilestoneDraft, ReleaseOverride
+from models.commands import AddMilestone, Amend, ChangeMilestone, Create, MilestoneDraft, ReleaseOverride
 from models.decision import Case, Decision
 from models.errors import ErrorCode, RefusedError
 from models.escrow import Escrow, Milestone
 from models.money import Money
 from models.payout_terms import PayoutTerms
 from models.policies import ReleasePolicy
-from models.rules.admission import PEOPLE
+from models.rules.admission import PEOPLE, check_amend
+from models.rules.milestones import named
 from models.states import State
 from models.templates import TEMPLATES, Template, from_template
 
@@ -72,6 +72,42 @@ def amend(case: Case, command: Amend) -> Decision:
     return case.emit("escrow.amended", amount=amount).decision(State.CREATED)
 
 
+def add_milestone(case: Case, command: AddMilestone) -> Decision:
+    """Append a milestone to those agreed on: after 150000 and 200000 of 500000 there is room for one of 150000."""
+    agreed = case.escrow.milestones
+    _refuse_too_many(case, len(agreed) + 1)
+    _refuse_sum_above(case.escrow.money(case.escrow.amount), [*(one.amount for one in agreed), command.amount])
+    draft = MilestoneDraft(title=command.title, description=command.description, amount=command.amount, due=command.due)
+    added = _milestone(case, draft, len(agreed) + 1)
+    case.change(milestones=(*agreed, added))
+    return case.emit("milestone.added", milestone=added.id, amount=added.amount).decision(State.CREATED)
+
+
+def check_change(escrow: Escrow, command: ChangeMilestone) -> None:
+    """Only a milestone of this escrow, only before funding, and only to something."""
+    check_amend(escrow, command)
+    named(escrow, command.milestone)
+    if not _said(command):
+        raise RefusedError(
+            ErrorCode.INVALID_COMMAND, "nothing to change: give a title, a description, an amount or a due date"
+        )
+
+
+def change_milestone(case: Case, command: ChangeMilestone) -> Decision:
+    """Change a milestone where it stands: of 150000, 200000 and 150000 in 500000 none can grow, all can shrink."""
+    case.change_milestone(command.milestone, **_said(command))
+    escrow = case.escrow
+    _refuse_sum_above(escrow.money(escrow.amount), [one.amount for one in escrow.milestones])
+    amount = named(escrow, command.milestone).amount
+    return case.emit("milestone.changed", milestone=command.milestone, amount=amount).decision(State.CREATED)
+
+
+def _said(command: ChangeMilestone) -> dict[str, object]:
+    """What the command changes."""
+    given = {name: getattr(command, name) for name in ("title", "description", "amount", "due")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _drafts(case: Case, command: Create) -> tuple[MilestoneDraft, ...]:
     if command.template is None:
         return command.milestones
@@ -102,23 +138,28 @@ def _template(case: Case, name: str) -> Template:
 
 
 def _milestones(case: Case, amount: int, drafts: tuple[MilestoneDraft, ...]) -> tuple[Milestone, ...]:
-    limit = case.escrow.release.max_milestones
-    if len(drafts) > limit:
-        raise RefusedError(
-            ErrorCode.MILESTONE_LIMIT, f"Maximum {limit} milestones allowed per project", limit=limit, given=len(drafts)
-        )
+    _refuse_too_many(case, len(drafts))
     _refuse_sum_above(case.escrow.money(amount), [draft.amount for draft in drafts])
-    return tuple(
-        Milestone(
-            id=ids.derive("mil", case.now, case.escrow.id, case.command.id, str(position)),
-            position=position,
-            title=draft.title,
-            description=draft.description,
-            amount=draft.amount,
-            due=draft.due,
-        )
-        for position, draft in enumerate(drafts, start=1)
+    return tuple(_milestone(case, draft, position) for position, draft in enumerate(drafts, start=1))
+
+
+def _milestone(case: Case, draft: MilestoneDraft, position: int) -> Milestone:
+    return Milestone(
+        id=case.id("mil", str(position)),
+        position=position,
+        title=draft.title,
+        description=draft.description,
+        amount=draft.amount,
+        due=draft.due,
     )
+
+
+def _refuse_too_many(case: Case, given: int) -> None:
+    limit = case.escrow.release.max_milestones
+    if given > limit:
+        raise RefusedError(
+            ErrorCode.MILESTONE_LIMIT, f"Maximum {limit} milestones allowed per project", limit=limit, given=given
+        )
 
 
 def _refuse_sum_above(amount: Money, parts: list[int]) -> None:

@@ -19,7 +19,7 @@ from models.commands import Actor, Command, Create, Role
 from models.currencies import EXPONENTS
 from models.decide import decide
 from models.errors import ErrorCode, Refusal
-from models.escrow import Escrow, Milestone
+from models.escrow import Escrow
 from models.exchange import Rate
 from models.fields import Currency, Document, Line, PartyId
 from models.policies import POLICY_KINDS, Policies, ReleasePolicy
@@ -27,6 +27,7 @@ from models.rules import creation
 from models.templates import Template
 from starter.deals import foreseen, written
 from starter.deals.deal_text import DealFileError, Problem, Source, Where, read
+from starter.deals.milestone_names import names_of, renamed
 from starter.deals.problems import explain, suggestion
 from starter.deals.written import ACTIONS, COMMANDS, AdvanceClock, Change, Facts, References, Written, meant
 
@@ -225,7 +226,7 @@ class _Reading:
         decision = decide(blank, create, policies, _SAMPLE_TIME)
         if not isinstance(decision, Refusal):
             self._agreed = decision.escrow
-            self._facts = replace(self._facts, milestones=_names(decision.escrow.milestones))
+            self._facts = replace(self._facts, milestones=names_of(decision.escrow.milestones))
             self._look_at_rest(decision.escrow)
         elif not self._is_the_story(decision.code, do="create"):
             self._not_agreed(deal, create.template, decision.message)
@@ -353,9 +354,8 @@ class _Reading:
         """What later actions may refer to: a dispute that was raised, milestones that were agreed anew."""
         if action.refusal is None and action.do == "dispute":
             self._disputes += 1
-        drafts = getattr(action.said, "milestones", None)
-        if action.refusal is None and action.do == "amend" and drafts:
-            self._facts = replace(self._facts, milestones=_names(drafts))
+        if action.refusal is None:
+            self._facts = replace(self._facts, milestones=renamed(self._facts.milestones, action.do, action.said))
 
     def _built(self, where: Where, build: Callable[[], M]) -> M | None:
         try:
@@ -369,11 +369,6 @@ class _Reading:
 
     def _wrong(self, where: Where, message: str) -> None:
         self._problems.append(self._source.problem(where, message))
-
-
-def _names(milestones: tuple[Milestone, ...]) -> tuple[tuple[str, ...], ...]:
-    """What each milestone can be called by: its title, or its description (a template's title in Thai)."""
-    return tuple(tuple(filter(None, (one.title, one.description))) for one in milestones)
 
 
 def _rate(said: Written, today: date, file: Path) -> Rate:

@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from ledger import reads
+from ledger.keyring import Keyring
+from ledger.seals import Seals
 from models import ids
 from models.charges import ChargeOrder
 from models.commands import Command, Create
@@ -67,12 +69,13 @@ class Player:
     """Plays one run of a deal. Playing it again with the same run moves nothing a second time."""
 
     def __init__(
-        self, deal: Deal, run: Run, changes: Changes, client: Client, engine: Engine, progress: Progress
+        self, deal: Deal, run: Run, changes: Changes, client: Client, engine: Engine, keys: Keyring, progress: Progress
     ) -> None:
         self._changes = changes
         self._client = client
         self._engine = engine
-        self._sender = Sender(client, engine)
+        self._keys = keys
+        self._sender = Sender(client, engine, seals=Seals(keys))
         self._progress = progress
         self._played = Played(deal, run)
         self._clock = timedelta(0)
@@ -87,7 +90,7 @@ class Player:
         deal, played = self._played.deal, self._played
         if not self._changes.begun:
             try:
-                await self.books(tenancy.prepare, deal, played.run)
+                await self.books(tenancy.prepare, self._keys, deal, played.run)
             except RefusedError as error:
                 played.problems.append(f"{deal.file}: {error.refusal.code}: {error.refusal.message}")
                 return played
@@ -135,7 +138,7 @@ class Player:
         self._changed += 1
         try:
             if self._changes.begin(self._changed):
-                await self.books(tenancy.change, self._played.deal, self._played.run, action)
+                await self.books(tenancy.change, self._keys, self._played.deal, self._played.run, action)
         except RefusedError as error:
             return Step(number, action, refusal=error.refusal)
         return Step(number, action)

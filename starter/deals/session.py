@@ -1,6 +1,7 @@
 """One run of a deal file, from its first command to its report, on whatever servers there are."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Final, TypeVar
 import sqlalchemy.exc
 from sqlalchemy import Engine
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import TemporalError
 
 from ledger.engine import connect
 from starter.deals.deal import Deal
 from starter.deals.play import Played, Player
 from starter.deals.report import Books, read_books, show, verdict
+from starter.deals.report_json import report_json
 from starter.deals.runs import Run, Runs
 from starter.embedded.child import StackError
 from starter.invocation import suggested
+from starter.payloads import connected
 from starter.progress import Progress, console
 from starter.sender import OutcomeUnknownError
 from starter.servers import Servers, embedded, external, read_settings, unreachable
@@ -31,9 +33,9 @@ _CONNECTIONS: Final = 4
 
 
 class Session:
-    """Plays one deal for one person. ``home`` is the one that the command line names, if it does."""
+    """Plays one deal for one person, or ``as_json`` for a script. ``home`` is the one that the command line names."""
 
-    def __init__(self, deal: Deal, file: Path, home: Path | None, progress: Progress) -> None:
+    def __init__(self, deal: Deal, file: Path, home: Path | None, progress: Progress, *, as_json: bool = False) -> None:
         self._deal = deal
         self._file = file
         self._config = read_settings()
@@ -42,6 +44,7 @@ class Session:
         self._own = external(self._config)
         self._runs = Runs(self._home)
         self._progress = progress
+        self._as_json = as_json
         self._again = f"{suggested('run', file, home=home)} --run-id"
         self._up = suggested("up", home=home)
         self._begun = False
@@ -77,7 +80,10 @@ class Session:
             finally:
                 engine.dispose()
             self._progress.stop_spinning()
-            show(console(), played, books, servers, self._up)
+            if self._as_json:
+                sys.stdout.write(report_json(played, books))
+            else:
+                show(console(), played, books, servers, self._up)
             if played.escrow:
                 self._say_where_to_look(run)
             return verdict(played, books)
@@ -101,7 +107,7 @@ class Session:
         )
         with self._runs.playing(run) as changes:
             self._begun = True
-            player = Player(self._deal, run, changes, client, engine, self._progress)
+            player = Player(self._deal, run, changes, client, engine, servers.keyring(), self._progress)
             played = await player.play()
             return played, await player.books(read_books, played)
 
@@ -121,7 +127,7 @@ async def _reached(
 
 
 async def _connect(servers: Servers) -> Client:
-    return await Client.connect(**servers.temporal, data_converter=pydantic_data_converter)
+    return await connected(servers.temporal, servers.keyring())
 
 
 def _look(engine: Engine) -> None:

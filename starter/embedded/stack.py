@@ -166,13 +166,14 @@ class Stack:
             self._children.stop(name)
 
     def _start_database(self, endpoints: Endpoints, port: int, secrets: Secrets) -> None:
+        from ledger.keyring import Keyring  # noqa: PLC0415
         from ledger.migrate import upgrade  # noqa: PLC0415 -- SQLAlchemy and Alembic load while Temporal starts
 
         postgres.initialise(self._home, secrets, self._children)
         self._start(postgres.service(self._home, port, secrets, self._progress))
         postgres.provision(port, secrets)
         with _MIGRATING:
-            upgrade(endpoints.migration_url)
+            upgrade(endpoints.migration_url, keys=Keyring.parse(endpoints.keys))
 
     def _start_worker(self, endpoints: Endpoints) -> None:
         """Start the worker. One that is killed on its way up gets another chance; one that fails by itself does not."""

@@ -54,6 +54,7 @@ class Asked:
     by: By
     format: Format
     output: Path | None
+    quiet: bool = False
 
 
 def answer_report(asked: Asked, home: Path | None) -> bool:
@@ -63,7 +64,7 @@ def answer_report(asked: Asked, home: Path | None) -> bool:
         _refuse_limits(asked)
     if asked.kind is not Kind.TENANTS and asked.tenant == "":
         raise MisuseError("--tenant is empty.")
-    with _reading(home) as engine:
+    with _reading(home, quiet=asked.quiet) as engine:
         if asked.kind is Kind.TENANTS:
             sheet, particulars = sheets.tenants(engine), {}
         else:
@@ -75,9 +76,9 @@ def answer_report(asked: Asked, home: Path | None) -> bool:
     return sheet.ties
 
 
-def answer_audit(escrow: str | None, format_: StoryFormat, home: Path | None) -> bool:
+def answer_audit(escrow: str | None, format_: StoryFormat, home: Path | None, *, quiet: bool = False) -> bool:
     """Write the story of an escrow; answers whether its books are whole. Raises ``MisuseError``, ``StackError``."""
-    with _reading(home) as engine:
+    with _reading(home, quiet=quiet) as engine:
         found = story(engine, escrow) if escrow else None
         if found is None:
             wrong = (
@@ -91,7 +92,7 @@ def answer_audit(escrow: str | None, format_: StoryFormat, home: Path | None) ->
 
 def answer_verify(tenant: str | None, escrow: str | None, home: Path | None, *, json: bool) -> bool:
     """Check the books and say what was found; answers whether they are whole. Raises as the others do."""
-    with _reading(home) as engine:
+    with _reading(home, quiet=json) as engine:
         if tenant is not None:
             _known_tenant(engine, tenant, "verify")
         found = verify(engine, tenant, escrow)
@@ -152,11 +153,11 @@ def _listed(what: str, known: list[str]) -> str:
 
 
 @contextmanager
-def _reading(chosen: Path | None) -> Iterator[Engine]:
+def _reading(chosen: Path | None, *, quiet: bool) -> Iterator[Engine]:
     """The books, on the servers that the settings name, of the stack that runs, or of one that is started for it."""
     config = read_settings()
     home, own = chosen or config.home, external(config)
-    with Progress() as progress, servers_with_books(own, home, chosen, progress) as servers:
+    with Progress(quiet=quiet) as progress, servers_with_books(own, home, chosen, progress) as servers:
         engine = connect(servers.database_url, _CONNECTIONS)
         try:
             yield engine

@@ -178,6 +178,10 @@ class Books:
         }
         self._database.execute("INSERT INTO events (id, body) VALUES (?, ?)", (body["id"], json.dumps(body)))
 
+    def events(self) -> list[Params]:
+        """Return every event, oldest first."""
+        return [json.loads(body) for (body,) in self._all("SELECT body FROM events ORDER BY seq")]
+
     def due_events(self) -> list[tuple[int, str, int]]:
         """Return events to post now: sequence, body, attempts so far."""
         return self._all(

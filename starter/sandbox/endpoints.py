@@ -29,6 +29,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
     "charges": ("charge", "transfer_group payment_intent customer"),
     "refunds": ("refund", "payment_intent charge"),
     "transfers": ("transfer", "transfer_group destination"),
+    "disputes": ("dispute", "charge payment_intent"),
     "balance_transactions": ("balance_transaction", "type currency source"),
 }
 """Path of a list → kind of its objects and the filters it has."""

@@ -1,7 +1,9 @@
 """The sandbox's HTTP side: who asks, what goes wrong on purpose, what the key remembers, and the control endpoints.
 
 ``/v1/…`` speaks Stripe. ``/sandbox/…`` is for tests: ``POST`` and ``DELETE /sandbox/faults``, ``GET /sandbox/journal``
-(every request seen), ``DELETE /sandbox/keys`` (as if 24 hours had passed). ``GET /healthz`` answers when it is up.
+(every request seen), ``DELETE /sandbox/keys`` (as if 24 hours had passed), ``POST /sandbox/happenings/{name}`` (what banks
+do by themselves), ``GET /sandbox/events`` and ``POST /sandbox/posting`` (how events are posted: held back, repeated,
+shuffled). ``GET /healthz`` answers when it is up.
 """
 
 import asyncio
@@ -22,7 +24,8 @@ from starter.sandbox.books import Books
 from starter.sandbox.connections import DroppedConnection
 from starter.sandbox.endpoints import LISTS, Endpoints
 from starter.sandbox.faults import Fault, FaultQueue
-from starter.sandbox.webhooks import deliver_for_ever
+from starter.sandbox.happenings import Happenings
+from starter.sandbox.webhooks import Posting, deliver_for_ever
 from starter.sandbox.wire import Answer, Params, RefusedError, decode_form, error, fingerprint, new_id, server_error
 
 _CREATES: Final = {"payment_intents": "charge", "refunds": "refund", "transfers": "transfer"}
@@ -36,6 +39,8 @@ class Sandbox:
         self._books = books
         self._endpoints = Endpoints(books, enforce_balance=enforce_balance)
         self._faults = FaultQueue()
+        self._happenings = Happenings(books)
+        self.posting = Posting()
         self._api_key = api_key
         self._in_flight: set[str] = set()
 
@@ -80,6 +85,27 @@ class Sandbox:
     async def control_keys(self, _: Request) -> Response:
         """Forget every idempotency key."""
         await asyncio.to_thread(self._books.forget_keys)
+        return Response(status_code=204)
+
+    async def control_happenings(self, request: Request) -> Response:
+        """Let something happen that nobody asked for."""
+        try:
+            document = await request.json()
+            changed = await asyncio.to_thread(self._happenings.of, request.path_params["name"], document)
+        except RefusedError as refused:
+            return _response(refused.answer)
+        return JSONResponse(changed)
+
+    async def control_events(self, _: Request) -> Response:
+        """Show every event, whether or not it was posted."""
+        return JSONResponse(await asyncio.to_thread(self._books.events))
+
+    async def control_posting(self, request: Request) -> Response:
+        """Change how events are posted from now on."""
+        try:
+            self.posting = Posting(**await request.json())
+        except TypeError as wrong:
+            return _response(error(400, "invalid_request_error", str(wrong)))
         return Response(status_code=204)
 
     async def _misbehave_before(self, fault: Fault | None, line: dict[str, Any]) -> Answer | None:
@@ -152,7 +178,9 @@ def application(sandbox: Sandbox, books: Books, webhook_url: str | None, webhook
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        posting = asyncio.create_task(deliver_for_ever(books, webhook_url, webhook_secret)) if webhook_url else None
+        posting = None
+        if webhook_url:
+            posting = asyncio.create_task(deliver_for_ever(books, webhook_url, webhook_secret, lambda: sandbox.posting))
         yield
         if posting is not None:
             posting.cancel()
@@ -170,6 +198,9 @@ def application(sandbox: Sandbox, books: Books, webhook_url: str | None, webhook
             Route("/sandbox/faults", sandbox.control_faults, methods=["POST", "DELETE"]),
             Route("/sandbox/journal", sandbox.control_journal),
             Route("/sandbox/keys", sandbox.control_keys, methods=["DELETE"]),
+            Route("/sandbox/happenings/{name}", sandbox.control_happenings, methods=["POST"]),
+            Route("/sandbox/events", sandbox.control_events),
+            Route("/sandbox/posting", sandbox.control_posting, methods=["POST"]),
             Route("/v1/{path:path}", sandbox.stripe, methods=["GET", "POST", "DELETE"]),
         ],
     )

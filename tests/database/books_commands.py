@@ -25,7 +25,8 @@ from tests.database.books_rules import Reasons, later
 
 BUYER, SELLER, EITHER = {"buyer", "operator"}, {"seller", "operator"}, {"buyer", "seller", "operator"}
 WHO: Final[dict[str, set[str]]] = {
-    "amend": EITHER | {"platform"}, "fund": BUYER, "approve_milestone": BUYER, "reject_milestone": BUYER,
+    "amend": EITHER | {"platform"}, "add_milestone": EITHER | {"platform"}, "change_milestone": EITHER | {"platform"},
+    "fund": BUYER, "approve_milestone": BUYER, "reject_milestone": BUYER,
     "complete": BUYER, "start_work": SELLER, "submit_milestone": SELLER, "withdraw_submission": SELLER,
     "reverse_milestone": SELLER, "cancel": EITHER, "refund": SELLER, "dispute": EITHER, "add_evidence": EITHER,
     "review_dispute": {"operator"}, "resolve_dispute": {"operator"}, "close_dispute": {"operator"},
@@ -131,6 +132,23 @@ class Commands(Outside):
         reasons = unless(sum(part.amount for part in deal.parts) <= amount, {"invalid_command"})
         if not (reasons := reasons | self._gate(deal.buyer, amount, deal.currency)):
             deal.amount = amount
+        return reasons
+
+    def _add_milestone(self, deal: Deal, command: Any, _now: Moment) -> Reasons:
+        if deal.state != "created":
+            return INVALID
+        parts = [*(part.amount for part in deal.parts), command.amount]
+        if not (reasons := self._agreeable(deal.terms, deal.amount, parts)):
+            deal.parts.append(Part("", command.amount))
+        return reasons
+
+    def _change_milestone(self, deal: Deal, command: Any, _now: Moment) -> Reasons:
+        if deal.state != "created":
+            return INVALID
+        part = deal.part(command.milestone)
+        others = [one.amount for one in deal.parts if one is not part]
+        if not (reasons := unless(sum(others) + command.amount <= deal.amount, {"invalid_command"})):
+            part.amount = command.amount
         return reasons
 
     def _fund(self, deal: Deal, command: Any, _now: Moment) -> Reasons:

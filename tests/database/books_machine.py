@@ -272,11 +272,12 @@ class BooksMachine(RuleBasedStateMachine):
         """Take over the ids that the books gave to what this step made."""
         deal = self.world.deals[escrow.id]
         self.seen[escrow.id] = escrow
-        for mine, theirs in ((deal.claims, escrow.payouts), (deal.quarrels, escrow.disputes)):
+        made = ((deal.parts, escrow.milestones), (deal.claims, escrow.payouts), (deal.quarrels, escrow.disputes))
+        for mine, theirs in made:
             known = {one.id for one in mine}
             fresh = [one.id for one in theirs if one.id not in known]
-            nameless: list[Claim | Quarrel] = [one for one in mine if not one.id]
-            assert len(fresh) == len(nameless), f"books made {len(fresh)} payouts or disputes, model {len(nameless)}"
+            nameless: list[Part | Claim | Quarrel] = [one for one in mine if not one.id]
+            assert len(fresh) == len(nameless), f"books made {len(fresh)} parts of it, model {len(nameless)}"
             for one, identifier in zip(nameless, fresh, strict=True):
                 one.id = identifier
 

@@ -21,7 +21,8 @@ _EVIDENCE: Final = (Evidence(name="photo.jpg"),)
 KINDS: Final[dict[str, type[Command]]] = {
     kind.__name__: kind
     for kind in (
-        commands.Amend, commands.Fund, commands.StartWork, commands.SubmitMilestone, commands.WithdrawSubmission,
+        commands.Amend, commands.AddMilestone, commands.ChangeMilestone, commands.Fund, commands.StartWork,
+        commands.SubmitMilestone, commands.WithdrawSubmission,
         commands.ApproveMilestone, commands.RejectMilestone, commands.ReverseMilestone, commands.Complete,
         commands.Cancel, commands.Refund, commands.RaiseDispute, commands.AddEvidence, commands.ReviewDispute,
         commands.CloseDispute, commands.RequestPayout, commands.RetryPayout, commands.CloseChargeback,
@@ -86,6 +87,8 @@ class Stories(BooksMachine):
         match kind:
             case commands.Amend:
                 self.amend(which, how, amount)
+            case commands.AddMilestone | commands.ChangeMilestone:
+                self.plan(kind, which, x, how, amount)
             case commands.Fund:
                 self.fund(which, how, x)
             case commands.StartWork:
@@ -178,6 +181,19 @@ class Stories(BooksMachine):
         if (deal := self.aim(which, lambda one: one.state == "created")) is None:
             return
         self.play(self.ask(commands.Amend, deal, how, amount=amount))
+
+    def plan(self, kind: type[Command], which: int, place: int, how: int, amount: int) -> None:
+        """Agree on one more milestone, or on more or less for one, before funding."""
+        if (deal := self.aim(which, lambda one: one.state == "created" and one.parts)) is None:
+            return
+        if not deal.parts:
+            return
+        about = (
+            {"title": "More"}
+            if kind is commands.AddMilestone
+            else {"milestone": deal.parts[place % len(deal.parts)].id}
+        )
+        self.play(self.ask(kind, deal, how, amount=1 + amount % 99 if place < 8 else amount, **about))
 
     def fund(self, which: int, how: int, card: int) -> None:
         """Fund from the wallet or by a card that pays more, less or nothing."""

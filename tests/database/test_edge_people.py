@@ -36,7 +36,8 @@ from models.fields import Evidence
 from models.policies import CompliancePolicy, VerifiedAbove
 from models.states import PayoutStatus, State
 from tests.builders import BUYER, SELLER, a_create, order
-from tests.market import Market
+from tests.market import KEYS, Market
+from tests.telling import known
 
 HELD = "court order 7/26"
 
@@ -50,7 +51,7 @@ def party(market: Market, name: str = "bob") -> dict[str, Any]:
 
 def put(market: Market, who: str = "bob", **known: Any) -> None:
     """Tell something of a party."""
-    tenants.put_party(market.engine, market.tenant, who, **known)
+    tenants.put_party(market.engine, market.tenant, who, keys=KEYS, **known)
 
 
 def latest(escrow: Escrow) -> Payout:
@@ -314,8 +315,8 @@ def test_edge_46_a_party_who_asks_for_deletion_is_forgotten_and_the_money_rows_a
     escrow = market.at(State.MILESTONE_APPROVED)
     before = {table: rows(market, table) for table in ("entry", "settlement", "audit")}
     tenants.erase_party(market.engine, market.tenant, "bob")
-    row = party(market)
-    assert (row["name"], row["email"], row["language"]) == (None, None, None)
+    bob = known(market, "bob")
+    assert (bob.name, bob.email, bob.language) == (None, None, None)
     assert {table: rows(market, table) for table in before} == before
     assert verify(market.engine, market.tenant).findings == []
     assert market.escrow(escrow) == escrow
@@ -331,11 +332,22 @@ def rows(market: Market, table: str) -> list[str]:
 
 
 def test_edge_46_no_name_or_address_is_in_what_cannot_be_deleted(market: Market) -> None:
-    """Only the party's row knows who somebody is: the books know an opaque id, in which no address fits."""
+    """Only ``personal_data`` knows who somebody is, encrypted: all else has an opaque id, in which no address fits."""
     put(market, "alice", name="Alice Abendroth", email="alice@example.com")
     escrow = market.at(State.COMPLETED)
     market.do(SendPayout, escrow)
-    kept = ("entry", "settlement", "audit", "event", "escrow", "payout", "command", "ledger_transaction")
+    kept = (
+        "party",
+        "personal_data",
+        "entry",
+        "settlement",
+        "audit",
+        "event",
+        "escrow",
+        "payout",
+        "command",
+        "ledger_transaction",
+    )
     with market.engine.connect() as connection:
         for table in kept:
             found = connection.execute(

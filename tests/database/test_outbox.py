@@ -23,10 +23,10 @@ from models.notifications import Message, News
 from models.states import State
 from models.templates import TEMPLATES, from_template
 from tests.builders import PATHS, a_create
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.post_office import BUSY, PostOffice, post_office
 from tests.servers import Connection, Servers, eventually, one
-from tests.telling import address, courier, drain, head, make_due, reach, record, run, told, towns, waiting
+from tests.telling import address, courier, drain, head, know, make_due, record, run, told, towns, waiting
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_transient_failure_holds_back_its_own_escrow_only_and_is_tried_again(
     town: Market, office: PostOffice
 ) -> None:
     """A 4xx puts the event off, visibly; another escrow goes on; whoever was told already is not told twice."""
-    reach(town, "carol", "en")
+    know(town, "carol", email=address(town, "carol"), language="en")
     office.answers[address(town, "carol")] = BUSY
     held = town.create(seller="carol")
     held = town.do(Fund, held)
@@ -254,7 +254,7 @@ def test_several_couriers_at_once_keep_the_order_of_each_escrow(town: Market, of
 def test_while_one_tells_an_escrows_news_nobody_else_does(town: Market, office: PostOffice) -> None:
     """The event that is being told is nobody else's, and the next one of its escrow is not due."""
     escrow = town.at(State.FUNDED)
-    outbox = Outbox(town.engine)
+    outbox = Outbox(town.engine, KEYS)
     with outbox.claim() as mine:
         assert mine is not None
         assert (mine.news.event.escrow, mine.news.event.type) == (escrow.id, "escrow.created")
@@ -268,7 +268,7 @@ def test_while_one_tells_an_escrows_news_nobody_else_does(town: Market, office: 
 def test_money_moves_while_its_news_are_being_told(town: Market) -> None:
     """A courier in the middle of telling holds no lock that a command of the same escrow needs."""
     escrow = town.at(State.FUNDED)
-    with Outbox(town.engine).claim() as claim:
+    with Outbox(town.engine, KEYS).claim() as claim:
         assert claim is not None
         assert town.do(StartWork, escrow).state == State.IN_PROGRESS
         assert town.do(Complete, town.escrow(escrow)).released == 500000

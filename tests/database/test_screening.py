@@ -15,7 +15,7 @@ from models.policies import CompliancePolicy, ReleasePolicy, VerifiedAbove
 from models.screening import LiftedPage, Screening, ScreenParty
 from models.states import State
 from tests.builders import new_id
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.servers import Servers, eventually, one
 
 VERIFIED = Screening(kyc_status="verified")
@@ -74,10 +74,10 @@ def test_what_was_blocked_by_hand_is_unblocked_by_hand(market: Market) -> None:
 def test_a_party_that_nobody_told_of_can_be_screened(market: Market) -> None:
     """Parties are known by their use; an unknown tenant is refused."""
     zoe = ScreenParty(tenant=market.tenant, party="zoe")
-    assert (subject(market.engine, zoe).name, subject(market.engine, zoe).kyc_status) == (None, "none")
+    assert (subject(market.engine, KEYS, zoe).name, subject(market.engine, KEYS, zoe).kyc_status) == (None, "none")
     assert record_screening(market.engine, zoe, "blocklist", LISTED).blocked
     with pytest.raises(RefusedError, match="there is no tenant"):
-        subject(market.engine, ScreenParty(tenant=new_id("ten"), party="zoe"))
+        subject(market.engine, KEYS, ScreenParty(tenant=new_id("ten"), party="zoe"))
 
 
 def test_only_payouts_whose_hold_has_lost_its_reason_are_let_go(market: Market) -> None:

@@ -63,9 +63,7 @@ class SandboxProcess:
 
     def gateway(self, *, api_key: str = API_KEY, timeout_seconds: float = 10.0) -> StripeGateway:
         """Return the real adapter, pointed at this sandbox."""
-        return StripeGateway(
-            api_key=api_key, api_base=self.url, webhook_secret=WEBHOOK_SECRET, timeout_seconds=timeout_seconds
-        )
+        return StripeGateway(api_key=api_key, api_base=self.url, timeout_seconds=timeout_seconds)
 
     def fault(self, operation: str, fault: str, **more: Any) -> None:
         """Queue a fault."""

@@ -19,7 +19,7 @@ from activities.rates import RateActivities
 from activities.screening import ScreeningActivities
 from activities.screening_providers.declared import DeclaredProvider
 from ledger.books import Books
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.replay.fingerprints import fingerprint
 from tests.replay.stories import SHORT_STORIES, STORIES, Story
 from tests.servers import Servers, servers, short_histories
@@ -41,6 +41,7 @@ def play_all(running: Servers) -> dict[str, list[WorkflowHistory]]:
 
 async def play(running: Servers, stories: dict[str, Story]) -> dict[str, list[WorkflowHistory]]:
     """Play some stories on a worker of their own."""
+    # In plain text, so that a history and its fingerprint can be read.
     client = await Client.connect(
         running.endpoints.temporal_address,
         namespace=running.endpoints.temporal_namespace,
@@ -50,7 +51,6 @@ async def play(running: Servers, stories: dict[str, Story]) -> dict[str, list[Wo
     provider = StripeGateway(
         api_key=running.endpoints.stripe_api_key,
         api_base=running.endpoints.stripe_api_base,
-        webhook_secret=running.endpoints.stripe_webhook_secret,
         timeout_seconds=5,
     )
     sandbox = Sandbox(running.endpoints)
@@ -59,7 +59,7 @@ async def play(running: Servers, stories: dict[str, Story]) -> dict[str, list[Wo
         books_worker(client, Books(running.engine), provider.name, _SLOTS),
         gateway_worker(client, GatewayActivities(provider), _SLOTS),
         rates_worker(client, RateActivities(FileSource(RATES), running.engine)),
-        screening_worker(client, ScreeningActivities(DeclaredProvider(), running.engine)),
+        screening_worker(client, ScreeningActivities(DeclaredProvider(), running.engine, KEYS)),
     ):
         for name, story in stories.items():
             workflows = await story(Scene.of(running, Market(running.engine), client), sandbox)

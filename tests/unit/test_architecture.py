@@ -22,8 +22,8 @@ OURS: Final = {*ROOMS, "settings", "worker"}
 # The core computes and does nothing else, so what it may use is a list of what is pure.
 PURE: Final = frozenset(
     {
-        "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "itertools",
-        "json", "operator", "pydantic", "re", "types", "typing", "unicodedata",
+        "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "ipaddress",
+        "itertools", "json", "operator", "pydantic", "re", "types", "typing", "unicodedata",
     }
 )  # fmt: skip
 

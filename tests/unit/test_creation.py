@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.commands import Amend, Create, MilestoneDraft
+from models.commands import AddMilestone, Amend, ChangeMilestone, Create, MilestoneDraft
 from models.decision import Decision
 from models.errors import Refusal
 from models.fields import Evidence
 from models.money import Money
 from models.rules.creation import blank
-from models.states import State
+from models.states import MilestoneStatus, State
 from models.templates import TEMPLATES, from_template
-from tests.builders import NOW, SELLER, Deal, a_create, new_id, policies
+from tests.builders import NOW, PLATFORM, SELLER, Deal, a_create, new_id, policies
 
 
 def answer_to(create: Create) -> Decision | Refusal:
@@ -128,6 +128,73 @@ def test_an_amendment_cannot_leave_milestones_above_the_amount() -> None:
 
 def test_an_amendment_of_nothing_is_refused() -> None:
     assert Deal.agreed().refused(Amend).code == "invalid_command"
+
+
+def test_a_milestone_that_is_added_comes_last_and_the_others_keep_their_ids() -> None:
+    deal = Deal.agreed(milestones=(150000, 200000))
+    before = deal.escrow
+    decision = deal.do(
+        AddMilestone, title="Launch", description="Goes live.", amount=150000, due=date(2026, 12, 1), by=PLATFORM
+    )
+    escrow = decision.escrow
+    assert escrow.milestones[:2] == before.milestones
+    added = escrow.milestones[2]
+    assert (added.position, added.title, added.description) == (3, "Launch", "Goes live.")
+    assert (added.amount, added.due, added.status) == (150000, date(2026, 12, 1), MilestoneStatus.PENDING)
+    assert len({one.id for one in escrow.milestones}) == 3
+    assert (escrow.amount, escrow.state, escrow.version) == (500000, State.CREATED, before.version + 1)
+    assert [(one.type, one.data) for one in decision.events] == [
+        ("milestone.added", {"milestone": added.id, "amount": 150000})
+    ]
+
+
+def test_a_first_milestone_can_be_added_to_an_escrow_without_any() -> None:
+    assert [one.position for one in Deal.agreed(milestones=()).do(AddMilestone, amount=1).escrow.milestones] == [1]
+
+
+def test_no_milestone_is_added_beyond_the_limit_or_above_the_amount() -> None:
+    full = Deal.agreed(milestones=(1, 1, 1)).refused(AddMilestone, amount=1)
+    assert (full.code, full.message) == ("milestone_limit", "Maximum 3 milestones allowed per project")
+    assert full.details == {"limit": 3, "given": 4}
+    above = Deal.agreed(milestones=(150000, 200000)).refused(AddMilestone, amount=150001)
+    assert (above.code, above.details) == ("invalid_command", {"milestones": 500001, "amount": 500000})
+
+
+def test_a_changed_milestone_keeps_its_id_its_place_and_what_was_not_said() -> None:
+    deal = Deal.agreed()
+    first, second, third = deal.escrow.milestones
+    decision = deal.do(ChangeMilestone, milestone=2, amount=100000, by=SELLER)
+    assert deal.escrow.milestones == (first, second.model_copy(update={"amount": 100000}), third)
+    assert [(one.type, one.data) for one in decision.events] == [
+        ("milestone.changed", {"milestone": second.id, "amount": 100000})
+    ]
+    words = {"title": "Build", "description": "In two parts.", "due": date(2026, 12, 1)}
+    deal.do(ChangeMilestone, milestone=2, **words)
+    assert deal.escrow.milestones[1] == second.model_copy(update={"amount": 100000, **words})
+
+
+def test_a_milestone_cannot_grow_until_they_are_above_the_amount() -> None:
+    refusal = Deal.agreed().refused(ChangeMilestone, milestone=1, amount=150001)
+    assert (refusal.code, refusal.details) == ("invalid_command", {"milestones": 500001, "amount": 500000})
+
+
+def test_a_change_of_nothing_or_of_a_milestone_of_another_escrow_is_refused() -> None:
+    deal = Deal.agreed()
+    nothing = deal.refused(ChangeMilestone)
+    assert (nothing.code, "a due date" in nothing.message) == ("invalid_command", True)
+    unknown = deal.refused(ChangeMilestone, milestone=new_id("mil"), title="Mine")
+    assert unknown.code == "not_found"
+    assert unknown.details == {"milestones": [one.id for one in deal.escrow.milestones]}
+
+
+@pytest.mark.parametrize("state", [state for state in State if state != State.CREATED])
+def test_milestones_are_neither_added_nor_changed_once_funded(state: State) -> None:
+    added = Deal.at(state, milestones=(1,)).refused(AddMilestone, amount=1)
+    assert (added.code, added.details["event"]) == ("invalid_transition", "add_milestone")
+    assert "allowed" in added.details
+    for milestone in (1, new_id("mil")):  # before anything else that may be wrong with it
+        changed = Deal.at(state).refused(ChangeMilestone, milestone=milestone, amount=1)
+        assert (changed.code, changed.details["event"]) == ("invalid_transition", "change_milestone")
 
 
 @pytest.mark.parametrize(

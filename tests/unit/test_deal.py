@@ -71,6 +71,19 @@ def test_milestones_that_were_agreed_anew_have_their_new_names(write: Write) -> 
     assert "there is no milestone '2'" in message(write(GOOD.replace(LAST, amend + LAST)))
 
 
+def test_milestones_go_by_the_names_that_they_were_given_later(write: Write) -> None:
+    """``add_milestone`` makes one more name known, ``change_milestone`` another in place of the old one."""
+    change = "  - {actor: alice, do: change_milestone, milestone: 1, title: Drafts, amount: 400}\n"
+    add = "  - {actor: alice, do: add_milestone, title: Poster, amount: 100}\n"
+    end = "  - {actor: bob, do: submit_milestone, milestone: %s}\n"
+    for name, number in {"Drafts": 1, "Final": 2, "Poster": 3}.items():
+        deal = load(write(GOOD.replace(LAST, change + add + end % name)))
+        assert told(deal.actions[-1], "EUR") == f"bob: submit_milestone {number}"
+    assert "there is no milestone 'Sketches'" in message(write(GOOD.replace(LAST, change + end % "Sketches")))
+    refused = add.replace("}", ", expect: {refused: invalid_command}}")
+    assert "there is no milestone 'Poster'" in message(write(GOOD.replace(LAST, refused + end % "Poster")))
+
+
 def test_a_template_s_milestones_go_by_their_thai_titles() -> None:
     """The wedding names one milestone by number, one in English and one in Thai."""
     deal = load(EXAMPLES / "wedding.yaml")
@@ -173,6 +186,8 @@ def test_what_the_marketplace_changes_is_told_in_short(write: Write) -> None:
 
 EVERYTHING: Final = """\
   - {actor: alice, do: amend, title: A better logo}
+  - {actor: bob, do: change_milestone, milestone: 2, amount: 900}
+  - {actor: bob, do: add_milestone, title: Poster, amount: 100, due: 2026-12-01}
   - {actor: alice, do: fund, source: gateway, payment_method: pm_card_visa}
   - {actor: bob, do: start_work}
   - {actor: bob, do: submit_milestone, milestone: 1, evidence: [{name: Sketch, url: "https://example.com/1"}]}

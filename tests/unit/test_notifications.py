@@ -18,9 +18,10 @@ from activities.channels.console import ConsoleChannel
 from activities.channels.email import MailServer
 from models.commands import CloseChargeback, RecordPayout
 from models.escrow import Hold
-from models.notification_texts import EVENTS, FOOTER, HOLDS, UNKNOWN_EVENT, Telling
+from models.notification_texts import EVENTS, FOOTER, HOLDS, UNKNOWN_EVENT
 from models.notifications import SUBJECT_CHARACTERS, Agreement, Contact, Event, Message, News, messages
 from models.states import TERMINAL
+from models.telling import Telling
 from settings import Settings
 from tests.builders import NOW
 from tests.unit.source import Source

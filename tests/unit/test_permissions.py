@@ -18,6 +18,8 @@ EVERYONE = {"buyer": BUYER, "seller": SELLER, "operator": OPERATOR, "platform": 
 WHO: dict[str, str] = {
     "create": "buyer seller operator platform",
     "amend": "buyer seller operator platform",
+    "add_milestone": "buyer seller operator platform",
+    "change_milestone": "buyer seller operator platform",
     "fund": "buyer operator",
     "start_work": "seller operator",
     "submit_milestone": "seller operator",
@@ -48,6 +50,7 @@ def a_command(name: str, deal: Deal, by: Actor) -> Command:
     if name == "create":
         return a_create(by=by)
     extra: dict[str, dict[str, Any]] = {
+        "add_milestone": {"amount": 1},
         "reverse_milestone": {"amount": 1},
         "add_evidence": {"dispute": new_id("dsp")},
         "review_dispute": {"dispute": new_id("dsp")},

@@ -141,7 +141,9 @@ def _arguments(step: Step, escrow: Escrow, milestones: list[str]) -> dict[str, A
     if step.kind is commands.ReverseMilestone and not step.wild and escrow.milestones:
         remaining = escrow.milestones[step.milestone % len(milestones)].remaining
         return {"amount": 1 + (step.amount - 1) % max(remaining, 1)}
-    if step.kind is commands.ReverseMilestone or (step.kind in {commands.Refund, commands.Amend} and step.named):
+    if step.kind in {commands.ReverseMilestone, commands.AddMilestone}:
+        return {"amount": step.amount}
+    if step.kind in {commands.Refund, commands.Amend, commands.ChangeMilestone} and step.named:
         return {"amount": step.amount}
     return {}
 

@@ -10,6 +10,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from ledger import reads
+from ledger.keyring import Keyring
+from ledger.seals import Seals
 from models import ids
 from models.commands import Command
 from models.errors import Refusal, RefusedError
@@ -18,13 +20,14 @@ from models.states import State
 from starter.embedded.home import Endpoints
 from starter.sender import Sender
 from tests.builders import PATHS, a_create, order
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.servers import Servers, soon
 from workflows.escrow import EscrowWorkflow
 from workflows.inputs import EscrowInput
 from workflows.timeouts import TASK_QUEUE
 
 Value = TypeVar("Value")
+Sent = TypeVar("Sent", bound=Command)
 # After a worker's death Temporal waits for a workflow task as long as this before it gives it to another.
 WORKFLOW_TASK_TIMEOUT: Final = timedelta(seconds=2)
 
@@ -41,7 +44,17 @@ class Scene:
     @classmethod
     def of(cls, servers: Servers, market: Market, client: Client) -> "Scene":
         """A scene in the client's namespace."""
-        return cls(servers, market, client, Sender(client, servers.engine, patience=timedelta(seconds=60)))
+        sender = Sender(client, servers.engine, timedelta(seconds=60), seals=seals(servers))
+        return cls(servers, market, client, sender)
+
+    @property
+    def keys(self) -> Keyring:
+        """The stack's own keys, and those under which a market's parties are encrypted."""
+        return Keyring(Keyring.parse(self.servers.endpoints.keys).keys | KEYS.keys)
+
+    def sealed(self, command: Sent) -> Sent:
+        """The command as a program that has the keys sends it, for those who send it without the sender."""
+        return seals(self.servers).seal(command, self.market.tenant)
 
     async def create(self, **fields: Any) -> Escrow:
         """Agree on an escrow; its workflow starts with it. ``fields`` go to ``builders.a_create``."""
@@ -126,6 +139,11 @@ async def history(handle: WorkflowHandle[Any, Any]) -> list[str]:
     return [
         EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") async for event in handle.fetch_history_events()
     ]
+
+
+def seals(servers: Servers) -> Seals:
+    """Seals of the stack's own keys."""
+    return Seals(Keyring.parse(servers.endpoints.keys))
 
 
 class Sandbox:

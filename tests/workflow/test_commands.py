@@ -37,6 +37,8 @@ class Turn:
 
 TURNS = (
     Turn(commands.Amend, State.CREATED, State.CREATED, {"title": "Another title"}),
+    Turn(commands.AddMilestone, State.CREATED, State.CREATED, {"amount": 350000}),
+    Turn(commands.ChangeMilestone, State.CREATED, State.CREATED, {"milestone": 2, "amount": 1}),
     Turn(commands.Fund, State.CREATED, State.FUNDED),
     Turn(commands.StartWork, State.FUNDED, State.IN_PROGRESS),
     Turn(commands.SubmitMilestone, State.IN_PROGRESS, State.MILESTONE_PENDING),
@@ -70,7 +72,8 @@ def ready(market: Market, turn: Turn) -> Escrow:
     if turn.kind is commands.RequestPayout:
         by_hand = ReleasePolicy(payout=PayoutTerms(trigger="manual"))
         tenants.put_policy(market.engine, market.tenant, "release", by_hand)
-    escrow = market.at(turn.start)
+    room = {"milestones": (150000,)} if turn.kind is commands.AddMilestone else {}
+    escrow = market.at(turn.start, **room)
     if turn.kind is commands.ResolveDispute:
         return market.do(commands.ReviewDispute, escrow)
     if turn.kind is commands.CloseDispute:
@@ -93,7 +96,7 @@ async def test_as_a_typed_update_it_answers_the_new_snapshot(scene: Scene, turn:
     """The sender of the update gets the escrow as the books then have it."""
     before = ready(scene.market, turn)
     await scene.start(before)
-    command = order(turn.kind, before, **turn.fields)
+    command = scene.sealed(order(turn.kind, before, **turn.fields))
     update = getattr(EscrowWorkflow, command.name)
     after: Escrow = await scene.handle(before).execute_update(update, command, id=command.id)
     assert isinstance(after, Escrow)
@@ -107,7 +110,7 @@ async def test_as_a_signal_it_has_the_same_effect(scene: Scene, turn: Turn) -> N
     """Fire and forget: the signal of that name leads to the same state, in the books and in the workflow."""
     before = ready(scene.market, turn)
     await scene.start(before)
-    command = order(turn.kind, before, **turn.fields)
+    command = scene.sealed(order(turn.kind, before, **turn.fields))
     await scene.handle(before).signal(command.name, command)
     after = await scene.until(before, lambda escrow: escrow.version > before.version)
     assert after.state == turn.end

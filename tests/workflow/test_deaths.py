@@ -17,7 +17,7 @@ from models.states import PayoutStatus, State
 from starter.sender import Sender
 from tests.builders import order
 from tests.workers import WorkerProcess, Workers, temporal
-from tests.workflow.scene import Sandbox, Scene
+from tests.workflow.scene import Sandbox, Scene, seals
 
 pytestmark = pytest.mark.anyio
 KILLED = -9
@@ -78,7 +78,7 @@ async def test_edge_06_a_worker_killed_after_a_charge_has_charged_once(
 ) -> None:
     """The buyer's card was charged and nobody wrote it down: the next worker asks by the key and funds the escrow."""
     escrow = alone.market.create()
-    fund = order(Fund, escrow, source="gateway", payment_method="pm_card_visa")
+    fund = alone.sealed(order(Fund, escrow, source="gateway", payment_method="pm_card_visa"))
     with doomed(alone, tmp_path, "after the charge") as worker:
         await alone.start(escrow)
         await alone.handle(escrow).signal("fund", fund)
@@ -92,7 +92,7 @@ async def test_edge_06_a_worker_killed_after_a_charge_has_charged_once(
 
 async def test_edge_07_two_workers_on_one_escrow_come_to_what_one_comes_to(alone: Scene) -> None:
     """With two workers and two senders every step happens once, and the deal ends as with one."""
-    other = Sender(await temporal(alone.servers.endpoints), alone.servers.engine)
+    other = Sender(await temporal(alone.servers.endpoints), alone.servers.engine, seals=seals(alone.servers))
     with Workers(alone.servers), Workers(alone.servers):
         escrow = await alone.at(State.MILESTONE_PENDING, amount=150000, milestones=(150000,))
         approve = order(ApproveMilestone, escrow)

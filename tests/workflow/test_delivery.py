@@ -16,7 +16,7 @@ from ledger.outbox import Outbox
 from models.commands import ApproveMilestone
 from models.states import PayoutStatus, State
 from starter.delivery import DELIVERY, ensure_delivery
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.post_office import PostOffice, post_office
 from tests.servers import soon
 from tests.telling import address, head, make_due, told, towns, waiting
@@ -48,7 +48,7 @@ def town(alone: Scene) -> Iterator[Market]:
 async def tellers(scene: Scene, *channels: Channel) -> AsyncIterator[None]:
     """The worker that tells the news in the scene's namespace, with a pool of its own."""
     engine = connect(scene.servers.endpoints.database_url, timeouts.DELIVERY_LANES)
-    courier = Courier(Outbox(engine), channels)
+    courier = Courier(Outbox(engine, KEYS), channels)
     async with notifications_worker(scene.client, NotificationActivities(courier)):
         await ensure_delivery(scene.client)
         yield

@@ -171,7 +171,7 @@ async def test_a_stranger_cannot_have_the_buyers_card_charged(
     fund = order(Fund, escrow, by=SELLER, expected_version=version, **BY_CARD)
     assert (await scene.refusal(fund)).code == "forbidden"
     again = order(Fund, escrow, by=SELLER, expected_version=version, **BY_CARD)
-    await scene.handle(escrow).signal("fund", again)
+    await scene.handle(escrow).signal("fund", scene.sealed(again))
     await soon(lambda: _answered(scene, escrow))
     assert sandbox.charges(charge_of(fund)) == sandbox.charges(charge_of(again)) == []
 

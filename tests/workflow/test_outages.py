@@ -40,14 +40,17 @@ async def test_edge_47_a_command_waits_for_postgresql_as_a_visible_activity_and_
     """After a second of trying briefly it is a pending activity with its last failure; then it is applied once."""
     with Workers(alone.servers):
         escrow = await alone.at(State.FUNDED)
-        command = order(StartWork, escrow)
+        command = alone.sealed(order(StartWork, escrow))
         with no_database(alone.servers):
             handle = alone.handle(escrow)
             waiting = asyncio.create_task(handle.execute_update("start_work", command, id=command.id))
 
             async def pending() -> list[tuple[str, str]]:
                 described = (await handle.describe()).raw_description.pending_activities
-                return [(one.activity_type.name, one.last_failure.message) for one in described if one.attempt > 1]
+                decode = alone.client.data_converter.decode_failure
+                return [
+                    (one.activity_type.name, str(await decode(one.last_failure))) for one in described if one.attempt > 1
+                ]
 
             ((name, why),) = await soon(pending)
             assert name == "apply"
@@ -115,7 +118,7 @@ async def test_edge_47_a_create_that_waits_longer_than_its_workflow_is_not_orpha
 ) -> None:
     """The workflow gives up waiting for a create only when none is on its way; the escrow then lives on."""
     monkeypatch.setattr(timeouts, "WAIT_FOR_CREATE", timedelta(seconds=1))
-    create = a_create(tenant=alone.market.tenant)
+    create = alone.sealed(a_create(tenant=alone.market.tenant))
     with Workers(alone.servers):
         handle = await alone.client.start_workflow(
             EscrowWorkflow.run,

@@ -19,7 +19,7 @@ from models.states import State
 from tests.builders import BUYER, SELLER, new_id, order
 from tests.market import Market
 from tests.servers import soon
-from tests.workflow.scene import Scene
+from tests.workflow.scene import Scene, seals
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ async def test_what_only_the_books_can_refuse_is_a_typed_error_with_details(scen
     poor = Market(scene.servers.engine, purse=1)
     escrow = poor.create()
     await scene.start(escrow)
-    fund = order(Fund, escrow)
+    fund = seals(scene.servers).seal(order(Fund, escrow), poor.tenant)
     error = await failure(scene.handle(escrow).execute_update("fund", fund, id=fund.id))
     assert (error.type, error.non_retryable) == ("payment_required", True)
     assert (error.details[0]["required"], error.details[0]["available"]) == (500000, 1)
@@ -113,7 +113,7 @@ async def test_edge_02_a_command_that_came_as_a_signal_first_is_answered_as_an_u
     """What was accepted stays accepted: the repetition of a command learns its success, not that it is too late."""
     escrow = await scene.at(State.IN_PROGRESS)
     submit = order(SubmitMilestone, escrow)
-    await scene.handle(escrow).signal("submit_milestone", submit)
+    await scene.handle(escrow).signal("submit_milestone", scene.sealed(submit))
     await scene.until(escrow, lambda now: now.version > escrow.version)
     assert (await scene.sender.send(submit)).state == State.MILESTONE_PENDING
 
@@ -121,7 +121,7 @@ async def test_edge_02_a_command_that_came_as_a_signal_first_is_answered_as_an_u
 async def test_a_refused_signal_is_on_the_record_and_the_workflow_goes_on(scene: Scene) -> None:
     """Its sender does not wait, so the audit row and the event tell; the next command is taken as ever."""
     escrow = await scene.at(State.FUNDED)
-    await scene.handle(escrow).signal("approve_milestone", order(ApproveMilestone, escrow))
+    await scene.handle(escrow).signal("approve_milestone", scene.sealed(order(ApproveMilestone, escrow)))
 
     async def recorded() -> bool:
         return scene.market.answers(escrow)[-1] == ("approve_milestone", "invalid_transition")

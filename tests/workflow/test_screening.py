@@ -31,10 +31,10 @@ from models.states import PayoutStatus, State
 from starter.sender import Sender
 from tests.builders import new_id
 from tests.gateway.test_rate_sources import publisher, sending
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.servers import Servers, soon
 from tests.workers import own_namespace, temporal
-from tests.workflow.scene import Sandbox, Scene
+from tests.workflow.scene import Sandbox, Scene, seals
 from tests.workflow.test_exchange_rates import worker_process
 from tests.workflow.test_payouts import is_paid, key
 from worker import screening_worker
@@ -82,7 +82,7 @@ class Slow:
 @asynccontextmanager
 async def screening(scene: Scene, provider: ScreeningProvider) -> AsyncIterator[None]:
     """A worker that asks this provider."""
-    async with screening_worker(scene.client, ScreeningActivities(provider, scene.servers.engine)):
+    async with screening_worker(scene.client, ScreeningActivities(provider, scene.servers.engine, scene.keys)):
         yield
 
 
@@ -100,7 +100,7 @@ def workflow(scene: Scene) -> WorkflowHandle[ScreenPartyWorkflow, ScreeningResul
 
 def declare(scene: Scene, **known: str) -> None:
     """What the tenant says of bob."""
-    tenants.put_party(scene.servers.engine, scene.market.tenant, "bob", **known)
+    tenants.put_party(scene.servers.engine, scene.market.tenant, "bob", keys=KEYS, **known)
 
 
 def known(scene: Scene) -> tuple[str, str | None]:
@@ -288,7 +288,7 @@ async def test_a_worker_that_starts_with_a_list_screens_by_it(servers: Servers, 
     file.write_text(f"tenant,party,name,reason\n{market.tenant},bob,,fraud in May\n")
     process = worker_process({**apart.endpoints.environment(), "HOLDFAST_BLOCKLIST": str(file)}, log)
     try:
-        sender = Sender(await temporal(apart.endpoints), servers.engine)
+        sender = Sender(await temporal(apart.endpoints), servers.engine, seals=seals(apart))
         assert (await sender.screen_party(market.tenant, "bob")).blocked
     finally:
         process.terminate()

@@ -1,0 +1,98 @@
+"""What a party may read of a refusal and of an escrow; the platform's servers and operators read all of it.
+
+A party never reads why compliance has blocked somebody, since that may name a suspicion. The buyer reads nothing of how
+the seller is paid beyond how far it is: no account, no verification, no debt that was netted.
+"""
+
+from types import MappingProxyType
+from typing import Final
+
+from models.commands import Role
+from models.errors import ErrorCode, Refusal
+from models.escrow import Deadline, Escrow, Hold, Payout
+from models.rules.admission import PEOPLE
+from models.states import PayoutStatus
+
+FROZEN: Final = "this money cannot move at the moment; please contact support"
+ON_HOLD: Final = "the payout is on hold; please contact support"
+_UNVERIFIED: Final = "a party has to be verified first"
+_DELAYED: Final = "the payout has not arrived yet"
+
+# Holds whose reason a side may read: what is about the seller's own person or purse is for the seller.
+_TOLD: Final[MappingProxyType[str, frozenset[Hold]]] = MappingProxyType(
+    {
+        "buyer": frozenset({"clearance", "manual", "chargeback"}),
+        "seller": frozenset({"clearance", "manual", "chargeback", "minimum", "kyc"}),
+    }
+)
+_IN_TROUBLE: Final = frozenset({PayoutStatus.FAILED, PayoutStatus.RETURNED, PayoutStatus.UNKNOWN})
+
+
+def refusal_for(role: Role, refusal: Refusal) -> Refusal:
+    """The refusal as somebody in that role may read it: the same code, and where the reason is not theirs, no details.
+
+    ``the seller is blocked, no money of the escrow moves: Fraud.`` becomes ``this money cannot move at the moment``.
+    """
+    if role not in PEOPLE:
+        return refusal
+    if refusal.code == ErrorCode.PARTY_BLOCKED.code:
+        return Refusal(code=refusal.code, message=FROZEN)
+    if refusal.code == ErrorCode.PAYOUT_HELD.code and refusal.details.get("hold") not in _TOLD[role]:
+        return Refusal(code=refusal.code, message=ON_HOLD)
+    if refusal.code == ErrorCode.KYC_REQUIRED.code and role == "seller":  # it is the buyer, who funds
+        return Refusal(code=refusal.code, message=_UNVERIFIED)
+    return refusal
+
+
+def escrow_for(role: Role, escrow: Escrow) -> Escrow:
+    """The escrow as somebody in that role may read it, its ``attention`` included.
+
+    It is for showing only: no command may be decided on it.
+    """
+    if role not in PEOPLE:
+        return escrow
+    own = getattr(escrow, role)
+    others = {payout.id for payout in escrow.payouts if payout.party != own}
+    return escrow.model_copy(
+        update={
+            "payouts": tuple(_of_other(one) if one.id in others else _own(role, one) for one in escrow.payouts),
+            "deadlines": tuple(_deadline(role, one) for one in escrow.deadlines if one.payout not in others),
+        }
+    )
+
+
+def _own(role: Role, payout: Payout) -> Payout:
+    if payout.hold is None or payout.hold in _TOLD[role]:
+        return payout
+    return payout.model_copy(update={"reason": ON_HOLD})
+
+
+def _of_other(payout: Payout) -> Payout:
+    """What is said of a payout to the side that does not get it; a new field stays unsaid until it is listed here.
+
+    Of 135000 that were earned, 5000 were owed and 130000 are sent: the other side reads 135000.
+    """
+    hold = payout.hold if payout.hold in _TOLD["buyer"] else None
+    cancelled = payout.status == PayoutStatus.CANCELLED  # then what was netted last is still part of the amount
+    return Payout(
+        id=payout.id,
+        settlement=payout.settlement,
+        milestones=payout.milestones,
+        party=payout.party,
+        destination=None,
+        amount=max(payout.amount, payout.netted) if cancelled else payout.amount + payout.netted,
+        status=payout.status,
+        generation=payout.generation,
+        reason=payout.reason if hold else _DELAYED if payout.status in _IN_TROUBLE else None,
+        hold=hold,
+        ready_at=payout.ready_at if hold == "clearance" else None,
+    )
+
+
+def _deadline(role: Role, deadline: Deadline) -> Deadline:
+    """A deadline that was put off says ``code: message`` of the refusal that it met."""
+    if deadline.deferred_because is None:
+        return deadline
+    code, _, message = deadline.deferred_because.partition(": ")
+    told = refusal_for(role, Refusal(code=code, message=message))
+    return deadline.model_copy(update={"deferred_because": f"{told.code}: {told.message}"})
