@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOAK_MINUTES ?= 10
 SOAK_SEED ?=
+STORM_MINUTES ?= 10
+STORM_SEED ?=
 
-.PHONY: help install demo test soak lint bench lock clean
+.PHONY: help install demo test soak storm lint bench lock clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -27,7 +29,7 @@ demo: install ## Play the EUR 5,000 website redesign on a real Temporal and a re
 	@$(BIN)/holdfast run examples/website-redesign.yaml
 
 test: install ## Run the tests on the embedded servers.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Ctrl-C ends it early; SOAK_SEED=<number> plays one seed again and shortens what fails.
 soak: install ## Play random commands against a model of the books for SOAK_MINUTES (10).
@@ -38,7 +40,11 @@ lint: install ## Check formatting, lint rules and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: install ## Measure settlements and commands; writes benchmarks/results.json.
+# STORM_SEED=<number> plays the same chance again; nothing makes the timing the same.
+storm: install ## Two APIs, two workers, 50 clients, and kill -9 all around, for STORM_MINUTES (10).
+	@$(BIN)/python -m benchmarks.storm --minutes $(STORM_MINUTES) $(if $(STORM_SEED),--seed $(STORM_SEED))
+
+bench: install ## Measure settlements, commands and approvals over HTTP; writes benchmarks/results.json.
 	@$(BIN)/python -m benchmarks
 
 lock: ## Pin the dependencies again (needs uv).

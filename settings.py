@@ -31,6 +31,12 @@ class Settings(BaseSettings):
     )
     api_host: str = Field("127.0.0.1", description="Where the HTTP API listens.")
     api_port: int = Field(8420, ge=0, le=65535, description="The port of the HTTP API.")
+    forwarded_allow_ips: str | None = Field(
+        None,
+        pattern=r"^[0-9A-Fa-f.:/*, ]+$",
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto the HTTP API believes: addresses or networks, "
+        "separated by commas; unset means nobody's.",
+    )
     api_requests_per_second: float = Field(
         100, gt=0, le=100_000, description="How many requests one key may make per second and API process, on average."
     )
@@ -44,6 +50,11 @@ class Settings(BaseSettings):
     )
     codec_secret: SecretStr | None = Field(
         None, min_length=20, description="Opens the codec endpoint for the Temporal UI; unset, there is none."
+    )
+    temporal_ui_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+$",
+        description="Where the Temporal UI is: its pages may use the codec endpoint.",
     )
     webhooks_allow_loopback: bool = Field(
         False, description="Whether webhooks may go to this machine and in plain http, for development."

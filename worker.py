@@ -21,6 +21,7 @@ from activities.channels.console import ConsoleChannel
 from activities.channels.email import EmailChannel, MailServer
 from activities.channels.port import Channel
 from activities.gateway import GatewayActivities
+from activities.gateway_events import GatewayEventActivities
 from activities.gateways.stripe import StripeGateway
 from activities.ledger import LedgerActivities
 from activities.metrics import BooksMetrics
@@ -33,16 +34,19 @@ from activities.screening import ScreeningActivities
 from activities.screening_providers.blocklist import BlocklistProvider
 from activities.screening_providers.declared import DeclaredProvider
 from activities.screening_providers.port import ScreeningProvider
+from activities.webhooks import Postman, WebhookActivities
 from ledger.books import Books
 from ledger.engine import connect
+from ledger.gateway_events import GatewayEvents
 from ledger.keyring import Keyring
 from ledger.outbox import Outbox
+from ledger.posting import PostingQueue
 from ledger.seals import Seals
 from models.notifications import Contact
 from models.policies import SpendPolicy
 from settings import Settings, settings
 from starter import logs, telemetry
-from starter.delivery import DeliveryUnavailableError, ensure_delivery
+from starter.delivery import DeliveryUnavailableError, ensure_delivery, ensure_gateway_events, ensure_webhooks
 from starter.misuse import MisuseError
 from starter.payloads import connected, read_keyring
 from starter.schedules import SchedulesUnavailableError, ensure_schedules
@@ -50,10 +54,15 @@ from workflows.charge import ChargeWorkflow
 from workflows.deliver import DeliverWorkflow
 from workflows.escrow import EscrowWorkflow
 from workflows.exchange_rates import ExchangeRatesWorkflow
+from workflows.gateway_events import GatewayEventsWorkflow
 from workflows.payout import PayoutWorkflow
 from workflows.screening import ScreenPartyWorkflow
 from workflows.timeouts import (
     DELIVERY_LANES,
+    GATEWAY_EVENTS_AT_ONCE,
+    GATEWAY_EVENTS_LANES,
+    GATEWAY_EVENTS_LEASE,
+    GATEWAY_EVENTS_TASK_QUEUE,
     GATEWAY_TASK_QUEUE,
     NOTIFICATIONS_TASK_QUEUE,
     RATES_TASK_QUEUE,
@@ -61,7 +70,11 @@ from workflows.timeouts import (
     SCREENING_LANES,
     SCREENING_TASK_QUEUE,
     TASK_QUEUE,
+    WEBHOOKS_CONNECTIONS,
+    WEBHOOKS_LANES,
+    WEBHOOKS_TASK_QUEUE,
 )
+from workflows.webhooks import WebhooksWorkflow
 
 # The workflow sandbox loads the workflow's module again for every escrow. Where images switch bytecode off it would be
 # compiled each time, a third of what an escrow costs this process.
@@ -158,6 +171,48 @@ def notifications_worker(client: Client, activities: NotificationActivities) -> 
     )
 
 
+def webhooks_worker(client: Client, activities: WebhookActivities) -> Worker:
+    """Posting webhooks, workflow and all, on its own task queue: a slow receiver takes no thread from money."""
+    return Worker(
+        client,
+        task_queue=WEBHOOKS_TASK_QUEUE,
+        workflows=[WebhooksWorkflow],
+        activities=[activities.number, activities.post],
+        activity_executor=ThreadPoolExecutor(WEBHOOKS_LANES + 1, thread_name_prefix="webhooks"),
+        max_concurrent_activities=WEBHOOKS_LANES + 1,
+        max_concurrent_activity_task_polls=1,
+        max_cached_workflows=10,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def gateway_events_worker(client: Client, ledger: LedgerActivities, activities: GatewayEventActivities) -> Worker:
+    """Applying what the gateway tells, workflow and all, on its own task queue: it may ask the provider for long."""
+    return Worker(
+        client,
+        task_queue=GATEWAY_EVENTS_TASK_QUEUE,
+        workflows=[GatewayEventsWorkflow],
+        activities=[
+            activities.due_gateway_events,
+            activities.judge_gateway_event,
+            activities.settle_gateway_event,
+            ledger.apply,
+        ],
+        activity_executor=ThreadPoolExecutor(GATEWAY_EVENTS_LANES, thread_name_prefix="gateway-events"),
+        max_concurrent_activities=GATEWAY_EVENTS_LANES,
+        max_concurrent_local_activities=GATEWAY_EVENTS_LANES,
+        max_concurrent_activity_task_polls=1,
+        max_cached_workflows=10,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def gateway_events(provider: StripeGateway, events: GatewayEvents, seals: Seals) -> GatewayEventActivities:
+    """What looks into the gateway's events."""
+    at_once, lease = GATEWAY_EVENTS_AT_ONCE, GATEWAY_EVENTS_LEASE
+    return GatewayEventActivities(events, provider.records(), seals, at_once=at_once, lease=lease)
+
+
 def channels(config: Settings) -> list[Channel]:
     """The channels that the settings name."""
     named: list[Channel] = [ConsoleChannel()] if config.notify_console else []
@@ -225,15 +280,22 @@ async def serve(config: Settings) -> None:
     client = await temporal_client(keys)
     engine = connect(config.database_url.get_secret_value(), config.worker_slots)
     provider = gateway(config)
-    books = Books(engine, SpendPolicy(reserve=config.spend_reserve), Seals(keys))
+    spend, seals = SpendPolicy(reserve=config.spend_reserve), Seals(keys)
+    books = Books(engine, spend, seals)
     rates = RateActivities(rate_source(config), engine)
     try:
         await ensure_schedules(client, config)
         await ensure_delivery(client)
+        await ensure_webhooks(client)
+        await ensure_gateway_events(client)
     except (SchedulesUnavailableError, DeliveryUnavailableError) as error:
         raise SystemExit(str(error)) from error
     tellers = connect(config.database_url.get_secret_value(), DELIVERY_LANES)
     screeners = connect(config.database_url.get_secret_value(), SCREENING_LANES)
+    posters = connect(config.database_url.get_secret_value(), WEBHOOKS_CONNECTIONS)
+    listeners = connect(config.database_url.get_secret_value(), GATEWAY_EVENTS_LANES)
+    posting = PostingQueue(posters)
+    postman = Postman(posting, keys, allow_loopback=config.webhooks_allow_loopback)
     operator = Contact(party=None, email=config.operator_email)
     news = NotificationActivities(Courier(Outbox(tellers, keys), channels(config), operator))
     stop = asyncio.Event()
@@ -245,12 +307,20 @@ async def serve(config: Settings) -> None:
         rates_worker(client, rates),
         screening_worker(client, ScreeningActivities(screening_provider(config), screeners, keys)),
         notifications_worker(client, news),
+        webhooks_worker(client, WebhookActivities(posting, postman)),
+        gateway_events_worker(
+            client,
+            LedgerActivities(Books(listeners, spend, seals), provider.name, metrics),
+            gateway_events(provider, GatewayEvents(listeners), seals),
+        ),
     ):
         print(READY, flush=True)  # noqa: T201 - whoever started us waits for this line
         await stop.wait()
     engine.dispose()
     tellers.dispose()
     screeners.dispose()
+    posters.dispose()
+    listeners.dispose()
 
 
 def main() -> None:

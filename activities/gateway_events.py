@@ -29,7 +29,8 @@ from models.states import ChargebackStatus, PayoutStatus
 Answer = TypeVar("Answer")
 Sealed = TypeVar("Sealed", OpenChargeback, CloseChargeback)
 Asked = Literal["charge", "dispute", "transfer"]
-Settled = Literal["wait", "applied", "ignored", "refused"]
+# ``unknown`` waits as well, but not for ever: what it is about may be somebody else's.
+Settled = Literal["wait", "unknown", "applied", "ignored", "refused"]
 Follows = OpenChargeback | CloseChargeback | RecordPayout
 
 _ABOUT: Final[dict[str, Asked]] = {
@@ -125,12 +126,13 @@ class GatewayEventActivities:
         try:
             return Step(number=number, verdict="act", command=self._command(event))
         except _SettledError as found:
-            step = Step(number=number, verdict=found.verdict, why=found.why, wake=found.wake)
+            if found.verdict != "unknown":
+                return Step(number=number, verdict=found.verdict, why=found.why, wake=found.wake)
+            if self._now() - event.received_at < _GIVE_UP_AFTER:
+                return Step(number=number, verdict="wait", why=found.why)
+            return Step(number=number, verdict="ignored", why=f"given up after {_GIVE_UP_AFTER.days} days: {found.why}")
         except (GatewayUnavailableError, GatewayMisconfiguredError) as error:
-            step = Step(number=number, verdict="wait", why=str(error)[:300])
-        if step.verdict == "wait" and self._now() - event.received_at > _GIVE_UP_AFTER:
-            return Step(number=number, verdict="ignored", why=f"given up after {_GIVE_UP_AFTER.days} days: {step.why}")
-        return step
+            return Step(number=number, verdict="wait", why=str(error)[:300])
 
     def settle(self, step: Step) -> None:
         """Write down what became of the event. What a person has to see is an error in the log as well."""
@@ -244,7 +246,7 @@ class GatewayEventActivities:
         escrow = reads.escrow(self._events.engine, escrow_id) if escrow_id else None
         payout = escrow.payout(identifier) if escrow else None
         if escrow is None or payout is None or int(generation) > payout.generation:
-            raise _SettledError("wait", "the books do not know this payout yet")
+            raise _SettledError("unknown", "the books do not know this payout yet")
         if int(generation) < payout.generation:
             raise _SettledError("ignored", f"about attempt {generation} of the payout, which is at {payout.generation}")
         if payout.status == PayoutStatus.RETURNED:
@@ -284,7 +286,7 @@ class GatewayEventActivities:
         charge = self._events.charge(key)
         if charge is None:
             raise _SettledError(
-                "wait" if ids.is_id("chg", key) else "ignored", f"the books do not know the charge {key}"
+                "unknown" if ids.is_id("chg", key) else "ignored", f"the books do not know the charge {key}"
             )
         return charge
 

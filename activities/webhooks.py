@@ -1,6 +1,6 @@
 """Posting a tenant's events where it wants them: signed, to public addresses only, at least once.
 
-Source: api.md; the Standard Webhooks specification (https://github.com/standard-webhooks/standard-webhooks).
+Source: http-contract.md; the Standard Webhooks specification (https://github.com/standard-webhooks/standard-webhooks).
 """
 
 import ssl

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import lives, settlements
+from benchmarks import lives, settlements, storm
 from benchmarks.figures import Figure, table, write
 from starter.embedded.stack import Stack
 
 RESULTS = Path(__file__).parent / "results.json"
 _FULL = (settlements.Size(rounds=5, alone=150, together=960), lives.Size(rounds=3, each=2))
+# Seconds, and clients at a time.
+_DAY, _QUICK_DAY = (60.0, 50), (5.0, 4)
 _QUICK = (settlements.Size(rounds=2, alone=40, together=160), lives.Size(rounds=1, each=1))
 
 
@@ -29,6 +31,8 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     figures = measure(console, *(_QUICK if options.quick else _FULL))
+    with console.status("a day of a marketplace over HTTP"):
+        figures += storm.measure(*(_QUICK_DAY if options.quick else _DAY))
     write(figures, options.output)
     console.print(table(figures))
     console.print(f"Written to {options.output}. A ratio above 1 means more than the yardstick in 'against'.")

@@ -1,7 +1,7 @@
 """Requests by their idempotency key: claimed before they are carried out, their answers kept for a week.
 
-Source: api.md, "Idempotency-Key". What makes a command happen once is its row in the books; this makes its answer the
-same every time, and keeps two attempts from running side by side.
+Source: http-contract.md, "Idempotency-Key". What makes a command happen once is its row in the books; this makes its
+answer the same every time, and keeps two attempts from running side by side.
 """
 
 import json
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from ledger.keyring import Keyring
 
 KEPT_FOR: Final = timedelta(days=7)
-# An attempt that takes longer than this has died; another one may carry the request out again, under the same ids.
-LEASE: Final = timedelta(seconds=60)
+# An attempt that does not renew its lease has died; another one may carry the request out again, under the same ids.
+LEASE: Final = timedelta(seconds=10)
 
 # In one statement: claim the key, or take over from an attempt that died. Old answers go on the way.
 _CLAIM: Final = """
@@ -83,8 +83,16 @@ class Answers:
             return "reused"
         if known.status is None:
             return "running"
-        body = self._keyring.decrypt("answer", known.body, self._place(key))
-        return Answer(known.status, json.loads(known.headers), body)
+        return self._opened(key, known)
+
+    def renew(self, key: str) -> None:
+        """Say that the attempt is still alive."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                text("""UPDATE idempotency SET lease_until = clock_timestamp() + CAST(:lease AS interval)
+                        WHERE tenant_id = :tenant AND key = :key AND status IS NULL"""),
+                {"tenant": self._tenant, "key": key, "lease": LEASE},
+            )
 
     def remember(self, key: str, memo: dict[str, Any]) -> None:
         """Write down what every later attempt of the request has to keep to."""
@@ -94,12 +102,15 @@ class Answers:
                 {"tenant": self._tenant, "key": key, "memo": json.dumps(memo)},
             )
 
-    def keep(self, key: str, answer: Answer) -> None:
-        """Keep the answer, encrypted, for everyone who asks again."""
+    def keep(self, key: str, answer: Answer) -> Answer:
+        """Keep the answer, encrypted, for everyone who asks again; answers the one that is kept.
+
+        Another attempt may have taken over and been quicker: the first answer that is kept stays.
+        """
         with self._engine.begin() as connection:
-            connection.execute(
+            kept = connection.execute(
                 text("""UPDATE idempotency SET status = :status, headers = :headers, body = :body
-                        WHERE tenant_id = :tenant AND key = :key"""),
+                        WHERE tenant_id = :tenant AND key = :key AND status IS NULL"""),
                 {
                     "tenant": self._tenant,
                     "key": key,
@@ -108,6 +119,10 @@ class Answers:
                     "body": self._keyring.encrypt("answer", answer.body, self._place(key)),
                 },
             )
+            if kept.rowcount:
+                return answer
+            known = connection.execute(text(_KNOWN), {"tenant": self._tenant, "key": key}).first()
+        return self._opened(key, known) if known is not None and known.status is not None else answer
 
     def release(self, key: str) -> None:
         """Let the request be tried again at once: it came to nothing definite. What was remembered stays."""
@@ -125,6 +140,10 @@ class Answers:
                 text("DELETE FROM idempotency WHERE tenant_id = :tenant AND key = :key AND status IS NULL"),
                 {"tenant": self._tenant, "key": key},
             )
+
+    def _opened(self, key: str, known: Row[Any]) -> Answer:
+        body = self._keyring.decrypt("answer", known.body, self._place(key))
+        return Answer(known.status, json.loads(known.headers), body)
 
     def _place(self, key: str) -> str:
         return f"{self._tenant}/{key}"

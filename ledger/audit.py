@@ -166,7 +166,8 @@ class Verification:
 class Story:
     """All that the books have of an escrow's commands. ``escrow`` is None when every one was refused.
 
-    ``settlements`` and ``movements`` (entries) are by command, amounts in minor units.
+    ``settlements`` and ``movements`` (entries) are by command, amounts in minor units. Where ``partial``, rows of the
+    chain could not be seen, and nothing can be said of it.
     """
 
     identifier: str
@@ -175,6 +176,7 @@ class Story:
     settlements: dict[str, RowMapping]
     movements: dict[str, list[RowMapping]]
     verification: Verification
+    partial: bool = False
 
 
 def verify(engine: Engine, tenant: str | None = None, escrow: str | None = None) -> Verification:
@@ -186,8 +188,12 @@ def verify(engine: Engine, tenant: str | None = None, escrow: str | None = None)
         return _verified(connection, tenant, escrow)
 
 
-def story(engine: Engine, escrow: str) -> Story | None:
-    """Read an escrow's audit with the money that each command moved; None when nobody ever spoke of that escrow."""
+def story(engine: Engine, escrow: str, *, chain_only: bool = False) -> Story | None:
+    """Read an escrow's audit with the money that each command moved; None when nobody ever spoke of that escrow.
+
+    With ``chain_only`` the chain alone is checked, if all of it is seen: a stranger's refused attempt to create an
+    escrow of that id is in it as well, and row-level security hides that row.
+    """
     with snapshot(engine) as connection:
         scope = {"escrow": escrow}
         rows = [AuditRow(**row) for row in connection.execute(text(_CHAINS), scope | {"tenant": None}).mappings()]
@@ -198,7 +204,9 @@ def story(engine: Engine, escrow: str) -> Story | None:
         for movement in connection.execute(text(_MOVEMENTS), scope).mappings():
             moved.setdefault(movement["command_id"], []).append(movement)
         settled = {row["command_id"]: row for row in connection.execute(text(_SETTLEMENTS), scope).mappings()}
-        return Story(escrow, known, rows, settled, moved, _verified(connection, None, escrow))
+        partial = chain_only and [row.position for row in rows] != list(range(1, len(rows) + 1))
+        found = _chain_alone(rows) if chain_only else _verified(connection, None, escrow)
+        return Story(escrow, known, rows, settled, moved, found, partial)
 
 
 def latest_escrows(engine: Engine, limit: int) -> list[RowMapping]:
@@ -215,6 +223,14 @@ def _verified(connection: Connection, tenant: str | None, escrow: str | None) ->
     for check in CHECKS:
         for row in _streamed(connection, check, scope):
             found.add(Finding(**row))
+    return found
+
+
+def _chain_alone(rows: list[AuditRow]) -> Verification:
+    """What the chain says of itself."""
+    chain, found = Chain(), Verification(rows=len(rows), escrows=1)
+    if broken := next(filter(None, map(chain.check, rows)), None):
+        found.add(broken)
     return found
 
 

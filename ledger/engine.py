@@ -10,17 +10,26 @@ _TENANT: Final = "holdfast_tenant"
 
 # Below the activities' start-to-close timeout, so that an attempt has ended before the next one begins.
 STATEMENT_TIMEOUT_SECONDS = 15
+# For those who are waited for: sooner than the statement, so that waiting for a lock takes no connection for long.
+_LOCK_TIMEOUT_SECONDS: Final = 5
 
 
-def connect(database_url: str, connections: int) -> Engine:
-    """Make the pool. It connects on first use, so an unreachable server is only noticed then."""
+def connect(database_url: str, connections: int, *, ping: bool = False) -> Engine:
+    """Make the pool. It connects on first use, so an unreachable server is only noticed then.
+
+    With ``ping``, for those who are waited for and do not try again by themselves, a connection is tried before it is
+    used, and a statement that waits for a lock gives up after 5 s (``psycopg.errors.LockNotAvailable``).
+    """
     options = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
     )
+    if ping:
+        options += f" -c lock_timeout={_LOCK_TIMEOUT_SECONDS}s"
     engine = create_engine(
         database_url,
         pool_size=connections,
         max_overflow=0,
+        pool_pre_ping=ping,
         pool_timeout=STATEMENT_TIMEOUT_SECONDS,
         connect_args={
             "options": options,

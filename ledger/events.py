@@ -11,7 +11,7 @@ from sqlalchemy import Engine, RowMapping, text
 from models.errors import ErrorCode, RefusedError
 from models.webhooks import TenantEvent
 
-_COLUMNS: Final = """e.id, e.type, n.sequence, e.tenant_id AS tenant, t.mode = 'live' AS live, e.escrow_id AS escrow,
+COLUMNS: Final = """e.id, e.type, n.sequence, e.tenant_id AS tenant, t.mode = 'live' AS live, e.escrow_id AS escrow,
                      e.version, e.data, e.occurred_at"""
 
 
@@ -40,7 +40,7 @@ def events(
         conditions = {"before": "n.sequence < :before", "type": "n.type = :type", "escrow": "e.escrow_id = :escrow"}
         given = "".join(f" AND {condition}" for name, condition in conditions.items() if filters[name] is not None)
         # What is put in here are the constants above.
-        query = f"""SELECT {_COLUMNS} FROM numbered_event n JOIN event e ON e.id = n.event_id
+        query = f"""SELECT {COLUMNS} FROM numbered_event n JOIN event e ON e.id = n.event_id
                     JOIN tenant t ON t.id = n.tenant_id
                     WHERE n.tenant_id = :tenant{given} ORDER BY n.sequence DESC LIMIT :limit"""  # noqa: S608
         rows = connection.execute(text(query), {"tenant": tenant, "limit": limit} | filters).mappings().all()
@@ -49,7 +49,7 @@ def events(
 
 def event(engine: Engine, tenant: str, identifier: str) -> TenantEvent:
     """One event of a tenant. Raises ``RefusedError`` (not_found)."""
-    query = f"""SELECT {_COLUMNS} FROM event e JOIN tenant t ON t.id = e.tenant_id
+    query = f"""SELECT {COLUMNS} FROM event e JOIN tenant t ON t.id = e.tenant_id
                 LEFT JOIN numbered_event n ON n.event_id = e.id
                 WHERE e.tenant_id = :tenant AND e.id = :event"""  # noqa: S608 - constants
     with engine.connect() as connection:

@@ -28,7 +28,8 @@ WHERE number IN (SELECT number FROM gateway_event WHERE status = 'pending' AND n
 RETURNING number
 """
 _READ: Final = """
-SELECT number, provider, id, type, created, subject, reference, key, details, received_at, attempts - 1 AS attempts
+SELECT number, provider, id, type, created, subject, reference, key, details, received_at,
+       greatest(attempts - 1, 0) AS attempts
 FROM gateway_event WHERE number = :number AND status = 'pending'
 """
 _SETTLE: Final = """

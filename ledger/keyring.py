@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-Purpose = Literal["payload", "seal", "personal", "answer", "webhook"]
+Purpose = Literal["payload", "seal", "personal", "answer", "webhook", "session"]
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _KEY_BYTES: Final = 32

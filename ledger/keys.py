@@ -1,7 +1,7 @@
 """Who may come in: tenants with their API keys, and the public keys that their end users' tokens are signed with.
 
 A key is 256 bits of chance, so its SHA-256 is as good as a slow hash would be, and nothing that is kept opens a door.
-Source: api.md, "Authentication".
+Source: http-contract.md, "Authentication".
 """
 
 import hashlib
@@ -72,8 +72,8 @@ class Issuer:
 def create_account(engine: Engine, name: str, reporting_currency: str, at: datetime, entropy: bytes) -> Account:
     """Make a tenant with its live and test books and a platform and an operator key for each.
 
-    The same moment and 10 bytes of entropy again find the same tenant, with new keys. Raises ``RefusedError``
-    (invalid_command) for an unknown currency.
+    The same moment and 10 bytes of entropy again find the same tenant and keys, which get new secrets. Raises
+    ``RefusedError`` (invalid_command) for an unknown currency.
     """
     _known_currency(reporting_currency)
     live = ids.make("ten", at, entropy)
@@ -86,45 +86,61 @@ def create_account(engine: Engine, name: str, reporting_currency: str, at: datet
                         VALUES (:id, :name, :mode, :currency, :of) ON CONFLICT DO NOTHING"""),
                 {"id": tenant, "name": name, "mode": mode, "currency": reporting_currency, "of": of},
             )
-            made[f"{mode}_key"] = _make(connection, tenant, mode, "platform", "first key of the platform", at)
-            made[f"operator_{mode}_key"] = _make(connection, tenant, mode, "operator", "first key of operators", at)
+            platform, operator = (ids.derive("key", at, tenant, role) for role in ("platform", "operator"))
+            made[f"{mode}_key"] = _make(connection, tenant, mode, "platform", "first key of the platform", platform)
+            made[f"operator_{mode}_key"] = _make(
+                connection, tenant, mode, "operator", "first key of operators", operator
+            )
     return Account(live, test, made)
 
 
-def create_key(engine: Engine, tenant: str, role: KeyRole, name: str) -> NewKey:
-    """Add a key. Raises ``RefusedError`` (not_found, invalid_command): no such tenant, 50 usable keys already."""
+def create_key(engine: Engine, tenant: str, role: KeyRole, name: str, identifier: str | None = None) -> NewKey:
+    """Add a key. Raises ``RefusedError`` (not_found, invalid_command): no such tenant, 50 usable keys already.
+
+    With an ``identifier`` that there is already, that key gets a new secret: one request makes one key.
+    """
     with engine.begin() as connection:
-        if _usable_keys(connection, tenant) >= _MOST_KEYS:
-            raise RefusedError(ErrorCode.INVALID_COMMAND, f"a tenant has at most {_MOST_KEYS} keys: revoke one first")
-        return _make(connection, tenant, _mode(connection, tenant), role, name, datetime.now(UTC))
+        _one_writer(connection, tenant)
+        if identifier is None or _found(connection, tenant, identifier) is None:
+            _refuse_too_many(connection, tenant)
+        return _make(connection, tenant, _mode(connection, tenant), role, name, identifier or _new("key"))
 
 
-def rotate_key(engine: Engine, tenant: str, key: str, grace: timedelta) -> NewKey:
-    """Make a key like another one, which expires after ``grace``. Raises ``RefusedError`` (not_found, conflict)."""
+def rotate_key(engine: Engine, tenant: str, key: str, grace: timedelta, identifier: str | None = None) -> NewKey:
+    """Make a key like another one, which expires after ``grace``. ``identifier`` is as for ``create_key``.
+
+    Raises ``RefusedError``: not_found, conflict for one that is not in use, invalid_command for another grace or with
+    50 usable keys already. One that ends at once makes room for its successor.
+    """
     if not timedelta(0) <= grace <= LONGEST_GRACE:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "the old key may stay for up to P30D, such as P1D or PT0S")
     now = datetime.now(UTC)
     with engine.begin() as connection:
+        _one_writer(connection, tenant)
         old = _key(connection, tenant, key)
-        if old["revoked_at"] or (old["expires_at"] and old["expires_at"] <= now):
-            raise RefusedError(ErrorCode.CONFLICT, f"key {key} is not in use any more: make a new one")
-        connection.execute(
-            text("UPDATE api_key SET expires_at = least(expires_at, :at) WHERE id = :id AND tenant_id = :tenant"),
-            {"id": key, "tenant": tenant, "at": now + grace},
-        )
-        return _make(connection, tenant, _mode(connection, tenant), old["role"], old["name"], now)
+        if identifier is None or _found(connection, tenant, identifier) is None:
+            if old["revoked_at"] or (old["expires_at"] and old["expires_at"] <= now):
+                raise RefusedError(ErrorCode.CONFLICT, f"key {key} is not in use any more: make a new one")
+            connection.execute(
+                text("UPDATE api_key SET expires_at = least(expires_at, :at) WHERE id = :id AND tenant_id = :tenant"),
+                {"id": key, "tenant": tenant, "at": now + grace},
+            )
+            _refuse_too_many(connection, tenant)
+        return _make(connection, tenant, _mode(connection, tenant), old["role"], old["name"], identifier or _new("key"))
 
 
 def revoke_key(engine: Engine, tenant: str, key: str) -> None:
     """Let a key open nothing any more, at once; again changes nothing. Raises ``RefusedError`` (not_found, conflict).
 
-    The last operator key stays: without one nobody could make another.
+    The last operator key that does not expire stays: without one nobody could make another.
     """
     with engine.begin() as connection:
+        _one_writer(connection, tenant)
         old = _key(connection, tenant, key)
-        if old["role"] == "operator" and not old["revoked_at"] and _usable_keys(connection, tenant, "operator") <= 1:
+        if old["role"] == "operator" and not old["revoked_at"] and not _others_stay(connection, tenant, key):
             raise RefusedError(
-                ErrorCode.CONFLICT, "this is the last operator key: rotate it, or make another one first"
+                ErrorCode.CONFLICT,
+                "this is the last operator key, but for those that expire: rotate it, or make another one first",
             )
         connection.execute(
             text(
@@ -164,17 +180,17 @@ def issuer(engine: Engine, key: str) -> Issuer | None:
     return Issuer(row["id"], row["tenant_id"], row["mode"], row["algorithm"], row["public_key"])
 
 
-def register_jwt_key(engine: Engine, tenant: str, name: str, public_key: str) -> str:
+def register_jwt_key(engine: Engine, tenant: str, name: str, public_key: str, identifier: str | None = None) -> str:
     """Register the public key (PEM) that end users' tokens are signed with; answers its id, the tokens' ``kid``.
 
-    Raises ``RefusedError`` (invalid_command) for anything but Ed25519, P-256 or RSA of at least 2048 bits.
+    An ``identifier`` that there is already stays what it is: one request registers one key. Raises ``RefusedError``
+    (invalid_command) for anything but Ed25519, P-256 or RSA of at least 2048 bits.
     """
-    now = datetime.now(UTC)
-    identifier = ids.make("jwk", now, secrets.token_bytes(10))
+    identifier = identifier or _new("jwk")
     with engine.begin() as connection:
         connection.execute(
             text("""INSERT INTO jwt_key (id, tenant_id, name, algorithm, public_key)
-                    VALUES (:id, :tenant, :name, :algorithm, :public_key)"""),
+                    VALUES (:id, :tenant, :name, :algorithm, :public_key) ON CONFLICT (id) DO NOTHING"""),
             {
                 "id": identifier,
                 "tenant": tenant,
@@ -211,12 +227,17 @@ def revoke_jwt_key(engine: Engine, tenant: str, key: str) -> None:
             raise RefusedError(ErrorCode.NOT_FOUND, f"there is no key {key}")
 
 
-def _make(connection: Connection, tenant: str, mode: str, role: str, name: str, at: datetime) -> NewKey:
+def _new(prefix: str) -> str:
+    return ids.make(prefix, datetime.now(UTC), secrets.token_bytes(10))
+
+
+def _make(connection: Connection, tenant: str, mode: str, role: str, name: str, identifier: str) -> NewKey:
+    """The key of that id, with a secret that nobody has had before."""
     secret = f"hf_{mode}_{secrets.token_hex(_SECRET_BYTES)}"
-    identifier = ids.make("key", at, secrets.token_bytes(10))
     connection.execute(
         text("""INSERT INTO api_key (id, tenant_id, role, name, hash, ending)
-                VALUES (:id, :tenant, :role, :name, :hash, :ending)"""),
+                VALUES (:id, :tenant, :role, :name, :hash, :ending)
+                ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, ending = excluded.ending"""),
         {
             "id": identifier,
             "tenant": tenant,
@@ -234,7 +255,14 @@ def _hash(secret: str) -> bytes:
 
 
 def _key(connection: Connection, tenant: str, key: str) -> RowMapping:
-    row = (
+    row = _found(connection, tenant, key)
+    if row is None:
+        raise RefusedError(ErrorCode.NOT_FOUND, f"there is no key {key}")
+    return row
+
+
+def _found(connection: Connection, tenant: str, key: str) -> RowMapping | None:
+    return (
         connection.execute(
             text("SELECT * FROM api_key WHERE id = :id AND tenant_id = :tenant FOR UPDATE"),
             {"id": key, "tenant": tenant},
@@ -242,20 +270,31 @@ def _key(connection: Connection, tenant: str, key: str) -> RowMapping:
         .mappings()
         .first()
     )
-    if row is None:
-        raise RefusedError(ErrorCode.NOT_FOUND, f"there is no key {key}")
-    return row
 
 
-def _usable_keys(connection: Connection, tenant: str, role: str | None = None) -> int:
-    # One writer of a tenant's keys at a time, so that two cannot both revoke the last but one.
+def _one_writer(connection: Connection, tenant: str) -> None:
+    """One writer of a tenant's keys at a time, so that two cannot both revoke the last but one."""
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"keys:{tenant}"})
-    found: Any = connection.execute(
+
+
+def _refuse_too_many(connection: Connection, tenant: str) -> None:
+    usable: Any = connection.execute(
         text("""SELECT count(*) FROM api_key WHERE tenant_id = :tenant AND revoked_at IS NULL
-                AND coalesce(expires_at > now(), true) AND role = coalesce(:role, role)"""),
-        {"tenant": tenant, "role": role},
+                AND coalesce(expires_at > clock_timestamp(), true)"""),
+        {"tenant": tenant},
     ).scalar_one()
-    return int(found)
+    if int(usable) >= _MOST_KEYS:
+        raise RefusedError(ErrorCode.INVALID_COMMAND, f"a tenant has at most {_MOST_KEYS} keys: revoke one first")
+
+
+def _others_stay(connection: Connection, tenant: str, key: str) -> bool:
+    """Whether there is another operator key, one that does not expire."""
+    other: Any = connection.execute(
+        text("""SELECT EXISTS (SELECT FROM api_key WHERE tenant_id = :tenant AND id <> :id AND role = 'operator'
+                AND revoked_at IS NULL AND expires_at IS NULL)"""),
+        {"tenant": tenant, "id": key},
+    ).scalar_one()
+    return bool(other)
 
 
 def _mode(connection: Connection, tenant: str) -> str:

@@ -115,13 +115,11 @@ class Claim:
         """Try again later, and later each time: after 1 second, 2, 4 … and then every hour."""
         event = self.news.event
         queue = event.escrow or event.id  # what happens to no escrow waits for nothing
-        self.connection.execute(
-            _PUT_OFF, {"event": event.id, "escrow": queue, "before": self.attempts, "error": error}
-        )
+        self.connection.execute(_PUT_OFF, {"event": event.id, "escrow": queue, "before": self.attempts, "error": error})
 
 
 class Outbox:
-    """The outbox behind a pool of its own: who tells the news takes no connection from money. ``keys`` open addresses."""
+    """The outbox behind a pool of its own: who tells the news takes no connection from money."""
 
     def __init__(self, engine: Engine, keys: Keyring) -> None:
         self._engine = engine

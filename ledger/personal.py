@@ -22,6 +22,17 @@ ORDER BY tenant_id, party LIMIT :rows FOR UPDATE
 """
 _RENEW: Final = "UPDATE personal_data SET data = :data WHERE tenant_id = :tenant AND party = :party"
 
+# Answers that say something of the party; that it was forgotten is none.
+_ANSWERED: Final = """
+SELECT key, path FROM idempotency WHERE tenant_id = :tenant AND status IS NOT NULL
+AND (path = :path OR starts_with(path, :path || '/')) AND path <> :path || '/personal-data' FOR UPDATE
+"""
+_SAY_GONE: Final = """
+UPDATE idempotency SET status = 410, headers = :headers, body = :body, memo = NULL
+WHERE tenant_id = :tenant AND key = :key
+"""
+_PROBLEM: Final = json.dumps({"content-type": "application/problem+json"})
+
 
 class UnreadableError(ValueError):
     """Who a party is cannot be read: the keyring lacks the key, or the row is not what we wrote. It has no names."""
@@ -66,19 +77,23 @@ def merge(connection: Connection, keys: Keyring, tenant: str, party: str, given:
     )
 
 
-def forget(connection: Connection, tenant: str, party: str) -> None:
+def forget(connection: Connection, keys: Keyring, tenant: str, party: str) -> None:
     """Delete what is known of a party, and the answers to requests about it, which repeat what was sent.
 
-    A request without an answer keeps its row, which says nothing yet: the request to forget may be one itself.
+    Their keys stay for as long as all do, so that no such request is carried out again: it is answered 410. A request
+    without an answer keeps its row, which says nothing yet: the request to forget may be one itself, and one that tells
+    of the party may have its answer kept after this.
     """
     key = {"tenant": tenant, "party": party, "path": f"/v1/parties/{party}"}
     _locked(connection, tenant, party)
     connection.execute(text("DELETE FROM personal_data WHERE tenant_id = :tenant AND party = :party"), key)
-    connection.execute(
-        text("""DELETE FROM idempotency WHERE tenant_id = :tenant AND (path = :path OR starts_with(path, :path || '/'))
-                AND status IS NOT NULL"""),
-        key,
-    )
+    answered = connection.execute(text(_ANSWERED), key).all()
+    if answered:
+        neutral = [
+            {"tenant": tenant, "key": one.key, "headers": _PROBLEM, "body": _gone(keys, tenant, one.key, one.path)}
+            for one in answered
+        ]
+        connection.execute(text(_SAY_GONE), neutral)
 
 
 def reencrypt(engine: Engine, keys: Keyring, rows_at_once: int = _ROWS_AT_ONCE) -> int:
@@ -105,7 +120,7 @@ def reencrypt(engine: Engine, keys: Keyring, rows_at_once: int = _ROWS_AT_ONCE) 
             break
         last = (old[-1].tenant_id, old[-1].party)
     if unreadable:
-        raise UnreadableError(f"{len(unreadable)} rows of personal data stay as they are, the first: {unreadable[0]}")
+        raise UnreadableError(f"not renewed: {len(unreadable)}, of which the first: {unreadable[0]}")
     return done
 
 
@@ -124,6 +139,21 @@ def _locked(connection: Connection, tenant: str, party: str) -> bytes | None:
 def _sealed(keys: Keyring, tenant: str, party: str, who: Personal) -> bytes:
     known = {name: value for name, value in asdict(who).items() if value is not None}
     return keys.encrypt("personal", json.dumps(known).encode(), _place(tenant, party))
+
+
+def _gone(keys: Keyring, tenant: str, key: str, path: str) -> bytes:
+    """What stands in place of an answer, as ``ledger.answers`` keeps one."""
+    problem = {
+        "type": "urn:holdfast:problem:forgotten",
+        "title": "Forgotten",
+        "status": 410,
+        "detail": "the party was forgotten after this request was answered, and its answer with it; nothing was done "
+        "now: use a new key for a new request",
+        "instance": path,
+        "code": "forgotten",
+        "request_id": "req_" + "0" * 26,  # the request's own is not known any more
+    }
+    return keys.encrypt("answer", json.dumps(problem).encode(), f"{tenant}/{key}")
 
 
 def _place(tenant: str, party: str) -> str:

@@ -159,8 +159,9 @@ class PostingQueue:
             if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _NUMBERING}).scalar():
                 return 0
             rows = connection.execute(text(_NUMBER), {"most": NUMBERED_AT_ONCE}).mappings().all()
-            made = datetime.now(UTC)
-            wanted = [{"id": _id("whd", made)} | dict(row) for row in rows if row["endpoint_id"]]
+            made, due = datetime.now(UTC), [dict(row) for row in rows if row["endpoint_id"]]
+            fresh = sorted(_id("whd", made) for _ in due)  # those of one moment sort as their events do
+            wanted = [{"id": identifier} | one for identifier, one in zip(fresh, due, strict=True)]
             if wanted:
                 # An endpoint that was deleted since has no deliveries.
                 connection.execute(

@@ -10,12 +10,14 @@ from sqlalchemy import Connection, Engine, text
 from ledger import personal
 from ledger.keyring import Keyring
 from models.errors import ErrorCode, RefusedError
-from models.fields import Document, printable
+from models.fields import GIVEN, Document, printable
+from models.forms import why
+from models.money import MAX_AMOUNT
 from models.parties import PartyDetails
-from models.policies import POLICY_KINDS
+from models.policies import POLICY_KINDS, beyond_amounts
 from models.templates import TEMPLATES, Template
 
-_FARTHEST: Final = timedelta(days=36500)
+FARTHEST: Final = timedelta(days=36500)
 
 
 def create_tenant(engine: Engine, tenant: str, name: str, reporting_currency: str, *, live: bool = False) -> None:
@@ -43,8 +45,8 @@ def put_party(
     Who somebody is (``name``, ``email``, ``language``) is encrypted with ``keys``; the rest needs none.
 
     Raises ``RefusedError`` (invalid_command) naming what is wrong, ``personal.UnreadableError`` where what is known
-    already cannot be read, ``ValueError`` without the keys that it needs. Payouts that wait for it are looked at within a day,
-    or when somebody asks.
+    already cannot be read, ``ValueError`` without the keys that it needs. Payouts that wait for it are looked
+    at within a day, or when somebody asks.
     """
     said = {"name": name, "payout_destination": payout_destination} | known
     given = {key: value for key, value in said.items() if value is not None}
@@ -68,13 +70,14 @@ def put_party(
             personal.merge(connection, keys, tenant, party, who)
 
 
-def erase_party(engine: Engine, tenant: str, party: str) -> None:
+def erase_party(engine: Engine, keys: Keyring, tenant: str, party: str) -> None:
     """Forget who a party is: name, address and language go, here and in the answers to requests about it.
 
     Its money rows stay, and they know it by its id alone. A party that nobody told of is forgotten already.
+    ``keys`` encrypt what is answered from then on to requests of before.
     """
     with engine.begin() as connection:
-        personal.forget(connection, tenant, party)
+        personal.forget(connection, keys, tenant, party)
 
 
 def block_party(engine: Engine, tenant: str, party: str, because: str | None) -> None:
@@ -121,6 +124,8 @@ def put_policy(engine: Engine, tenant: str, kind: str, document: Document) -> in
     if expected is None or not isinstance(document, expected):
         known = ", ".join(sorted(POLICY_KINDS))
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"{kind!r} is not the kind of this policy: there are {known}")
+    if place := beyond_amounts(document):
+        raise RefusedError(ErrorCode.INVALID_COMMAND, f"{kind}.{place}: expected at most {MAX_AMOUNT} minor units")
     written = document.model_dump_json()
     with engine.begin() as connection:
         # One writer of a tenant's policies at a time, so that two cannot both make the same version.
@@ -145,7 +150,7 @@ def put_policy(engine: Engine, tenant: str, kind: str, document: Document) -> in
 def parse_policy(kind: str, document: dict[str, Any]) -> Document:
     """Validate a policy document. Raises ``RefusedError`` naming the field that is wrong and what is allowed."""
     try:
-        return POLICY_KINDS[kind].model_validate_json(json.dumps(document))
+        return POLICY_KINDS[kind].model_validate_json(json.dumps(document), context=GIVEN)
     except KeyError:
         known = ", ".join(sorted(POLICY_KINDS))
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"unknown policy {kind!r}: there are {known}") from None
@@ -157,8 +162,7 @@ def first_error(error: ValidationError) -> str:
     """Where a document is wrong, and what is allowed there."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    why = str(first["msg"]).removeprefix("Value error, ")
-    return f"{where}: {why}" if where else why
+    return f"{where}: {why(first)}" if where else why(first)
 
 
 def move_clock(engine: Engine, tenant: str, to: timedelta) -> int:
@@ -167,17 +171,58 @@ def move_clock(engine: Engine, tenant: str, to: timedelta) -> int:
     Raises ``RefusedError`` (not_found, forbidden, invalid_command) for an unknown tenant, a live one, and for more than
     a hundred years.
     """
-    if not timedelta(0) <= to <= _FARTHEST:
-        raise RefusedError(ErrorCode.INVALID_COMMAND, "a test clock goes forward, by at most 36500 days in all")
+    if not timedelta(0) <= to <= FARTHEST:
+        raise _not_so_far()
     with engine.begin() as connection:
-        mode = connection.execute(text("SELECT mode FROM tenant WHERE id = :id"), {"id": tenant}).scalar()
-        if mode is None:
-            raise RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {tenant}")
-        if mode != "test":
-            raise RefusedError(ErrorCode.FORBIDDEN, "only a tenant in test mode has a clock that can be moved")
+        _refuse_real_time(connection, tenant)
         moved = connection.execute(
             text("""UPDATE tenant SET clock_offset = greatest(clock_offset, :offset) WHERE id = :id
                     RETURNING clock_offset"""),
             {"id": tenant, "offset": int(to.total_seconds())},
         )
         return int(moved.scalar_one())
+
+
+def set_clock_forward(engine: Engine, tenant: str, by: timedelta, key: str) -> int:
+    """Set a test tenant's clock forward once per claimed idempotency key; answers where to, an offset in seconds.
+
+    Where to is remembered under the key in the same transaction, so that a repeated request finds it, and requests with
+    other keys at the same time add up. ``engine`` is for the tenant. Raises as ``move_clock``.
+    """
+    if by < timedelta(0):
+        raise _not_so_far()
+    seconds = int(by.total_seconds())
+    with engine.begin() as connection:
+        claimed = {"tenant": tenant, "key": key}
+        known = connection.execute(
+            text("SELECT memo ->> 'to' FROM idempotency WHERE tenant_id = :tenant AND key = :key FOR UPDATE"), claimed
+        ).scalar_one()
+        if known is not None:
+            return int(known)
+        _refuse_real_time(connection, tenant)
+        to = connection.execute(
+            text("""UPDATE tenant SET clock_offset = clock_offset + :by
+                    WHERE id = :tenant AND clock_offset + :by <= :farthest RETURNING clock_offset"""),
+            {"tenant": tenant, "by": seconds, "farthest": int(FARTHEST.total_seconds())},
+        ).scalar()
+        if to is None:
+            raise _not_so_far()
+        connection.execute(
+            text("""UPDATE idempotency
+                    SET memo = coalesce(memo::jsonb, '{}') || jsonb_build_object('to', CAST(:to AS bigint))
+                    WHERE tenant_id = :tenant AND key = :key"""),
+            claimed | {"to": to},
+        )
+        return int(to)
+
+
+def _refuse_real_time(connection: Connection, tenant: str) -> None:
+    mode = connection.execute(text("SELECT mode FROM tenant WHERE id = :id"), {"id": tenant}).scalar()
+    if mode is None:
+        raise RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {tenant}")
+    if mode != "test":
+        raise RefusedError(ErrorCode.FORBIDDEN, "only a tenant in test mode has a clock that can be moved")
+
+
+def _not_so_far() -> RefusedError:
+    return RefusedError(ErrorCode.INVALID_COMMAND, "a test clock goes forward, by at most 36500 days in all")

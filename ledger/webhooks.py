@@ -21,7 +21,6 @@ from models.webhooks import check_types
 MOST_ENDPOINTS: Final = 16
 OVERLAP: Final = timedelta(hours=24)  # for so long the secret that was replaced signs too
 LONGEST_OVERLAP: Final = timedelta(days=7)
-_SECRET_BYTES: Final = 32
 
 _COLUMNS: Final = "id, url, description, events, status, disabled_because, disabled_at, failing_since, created_at"
 _DELIVERY: Final = """id, endpoint_id AS endpoint, event_id AS event, sequence, status, attempts, next_attempt_at,
@@ -69,25 +68,35 @@ class Delivery:
 
 
 def create_endpoint(
-    engine: Engine, keyring: Keyring, tenant: str, url: str, types: Sequence[str], description: str = ""
+    engine: Engine,
+    keyring: Keyring,
+    tenant: str,
+    url: str,
+    types: Sequence[str],
+    description: str = "",
+    *,
+    identifier: str | None = None,
 ) -> NewSecret:
     """Register where events go from now on. ``url`` was judged by the caller (``models.destinations``).
+
+    The same ``identifier`` again finds the same endpoint, with the secret that it was made with.
 
     Raises ``RefusedError``: invalid_command for types of events that there are not, and when there are 16 already.
     """
     wanted = _types(types)
-    identifier, secret = _new_id("whk"), _new_secret()
+    identifier = identifier or _new_id("whk")
+    secret = _secret_for(keyring, identifier, identifier)
     with engine.begin() as connection:
         # Two at a time would both see fifteen.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 7))"), {"tenant": tenant})
-        count = text("SELECT count(*) FROM webhook_endpoint WHERE tenant_id = :tenant")
-        if connection.execute(count, {"tenant": tenant}).scalar_one() >= MOST_ENDPOINTS:
+        count = text("SELECT count(*) FROM webhook_endpoint WHERE tenant_id = :tenant AND id <> :id")
+        if connection.execute(count, {"tenant": tenant, "id": identifier}).scalar_one() >= MOST_ENDPOINTS:
             raise RefusedError(
                 ErrorCode.INVALID_COMMAND, f"a tenant has at most {MOST_ENDPOINTS} webhook endpoints: delete one first"
             )
         connection.execute(
             text("""INSERT INTO webhook_endpoint (id, tenant_id, url, description, events, secret)
-                    VALUES (:id, :tenant, :url, :description, :events, :secret)"""),
+                    VALUES (:id, :tenant, :url, :description, :events, :secret) ON CONFLICT (id) DO NOTHING"""),
             {
                 "id": identifier,
                 "tenant": tenant,
@@ -159,17 +168,29 @@ def delete_endpoint(engine: Engine, tenant: str, identifier: str) -> None:
 
 
 def rotate_secret(
-    engine: Engine, keyring: Keyring, tenant: str, identifier: str, overlap: timedelta = OVERLAP
+    engine: Engine,
+    keyring: Keyring,
+    tenant: str,
+    identifier: str,
+    overlap: timedelta = OVERLAP,
+    *,
+    request: str | None = None,
 ) -> NewSecret:
     """Make a new secret. The one that it replaces signs too until the overlap is over (0 to 7 days).
 
-    Raises ``RefusedError`` (not_found, invalid_command).
+    The same ``request`` again answers the same secret, and replaces nothing. Raises ``RefusedError`` (not_found,
+    invalid_command).
     """
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "the replaced secret may sign for PT0S to P7D more, such as P1D")
-    secret = _new_secret()
+    secret = _secret_for(keyring, identifier, request or _new_id("req"))
     with engine.begin() as connection:
-        _endpoint(connection, tenant, identifier)
+        kept = connection.execute(
+            text("SELECT secret FROM webhook_endpoint WHERE tenant_id = :tenant AND id = :id FOR UPDATE"),
+            {"tenant": tenant, "id": identifier},
+        ).scalar()
+        if kept is not None and keyring.decrypt("webhook", bytes(kept), identifier).decode() == secret:
+            return NewSecret(_endpoint(connection, tenant, identifier), secret)
         connection.execute(
             text("""UPDATE webhook_endpoint SET secret = :secret, previous_secret = secret,
                         previous_until = clock_timestamp() + :overlap
@@ -273,5 +294,7 @@ def _new_id(prefix: str) -> str:
     return ids.make(prefix, datetime.now(UTC), secrets.token_bytes(10))
 
 
-def _new_secret() -> str:
-    return f"whsec_{b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
+def _secret_for(keyring: Keyring, endpoint: str, request: str) -> str:
+    """256 bits that only our key makes, of what is unique: a request that is repeated finds its secret again."""
+    mac = keyring.sign("webhook", f"secret of {endpoint} by {request}".encode()).rpartition(":")[2]
+    return f"whsec_{b64encode(bytes.fromhex(mac)).decode()}"

@@ -11,12 +11,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, TypeAdapter, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from models import durations
 from models.currencies import exponent
 from models.divisions import Division
 from models.errors import ErrorCode, RefusedError
-from models.fields import Currency, Document, Line
+from models.fields import DECIMAL_STRING, Currency, Document, Line
 from models.money import Money
 
 PIVOT: Final = "EUR"
@@ -28,7 +29,6 @@ LEAST_RATE: Final = Decimal("1e-9")
 MOST_RATE: Final = Decimal("1e9")
 _SIGNIFICANT_DIGITS: Final = 10
 _WRITTEN: Final = re.compile(r"[0-9]{1,19}(\.[0-9]{1,27})?")
-_DURATION: Final = TypeAdapter(timedelta)
 
 
 def _written(value: Any) -> Decimal:
@@ -55,6 +55,7 @@ Figure = Annotated[
     Field(ge=Decimal("1e-18"), le=Decimal("1e18"), decimal_places=27),
     AfterValidator(_without_trailing_zeros),
     PlainSerializer(_plain, return_type=str, when_used="json"),
+    DECIMAL_STRING,
 ]
 
 
@@ -180,7 +181,7 @@ def refuse_stale(rate: Rate | None, base: str, quote: str, today: date, max_age:
         base=base,
         quote=quote,
         as_of=as_of,
-        max_age=_DURATION.dump_python(max_age, mode="json"),
+        max_age=durations.written(max_age),
     )
 
 

@@ -4,14 +4,28 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
+from models import durations, forms
 from models.currencies import exponent
 from models.ids import is_id
 from models.money import MAX_AMOUNT
 
 MAX_EVIDENCE_BYTES: Final = 16_384
 MAX_WINDOW: Final = timedelta(days=366)
+# The context that documents are validated with when somebody gave them to us; what we kept is read without one, and may
+# be in forms that we no longer take.
+GIVEN: Final = "given"
 
 
 class Document(BaseModel):
@@ -52,6 +66,14 @@ def decimal_string(value: Any) -> Decimal:
         raise ValueError('expected a decimal string such as "0.10"') from None
 
 
+def _duration(value: Any, info: ValidationInfo) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(durations.EXPECTED)
+    return durations.read_kept(value) if info.context is None else durations.read(value)
+
+
 def _short_window(window: timedelta) -> timedelta:
     if not timedelta(0) < window <= MAX_WINDOW:
         raise ValueError("expected a duration above zero and up to P366D, such as P14D")
@@ -61,20 +83,33 @@ def _short_window(window: timedelta) -> timedelta:
 Currency = Annotated[str, AfterValidator(_known_currency)]
 Amount = Annotated[int, Field(ge=1, le=MAX_AMOUNT)]
 Balance = Annotated[int, Field(ge=0)]
-Share = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=1, max_digits=12, decimal_places=10)]
-Window = Annotated[timedelta, AfterValidator(_short_window)]
+DECIMAL_STRING: Final = WithJsonSchema({"type": "string", "pattern": r"^\d{1,12}(\.\d{1,27})?$", "examples": ["0.10"]})
+Share = Annotated[
+    Decimal,
+    BeforeValidator(decimal_string),
+    Field(ge=0, le=1, max_digits=12, decimal_places=10),
+    DECIMAL_STRING,
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(durations.written, return_type=str, when_used="json"),
+    # Without the format "duration", which is RFC 3339's: it knows no PT1H5S, which ISO 8601 and pydantic do.
+    WithJsonSchema({"type": "string", "pattern": durations.PATTERN, "examples": ["P14D"]}),
+]
+Window = Annotated[Duration, AfterValidator(_short_window)]
 # Opaque on purpose: no e-mail address and no name fits, since ids are kept for ever in histories and books.
-PartyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-Category = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")]
+PartyId = Annotated[str, StringConstraints(pattern=forms.PARTY)]
+Category = Annotated[str, StringConstraints(pattern=forms.CATEGORY)]
 # What the system does by itself is a command too. Its ids begin with "~" and no one else's may, or a stranger could use
 # up the id of a deadline before it comes.
-CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7d][\x21-\x7e]{0,254}$")]
+CommandId = Annotated[str, StringConstraints(pattern=forms.COMMAND)]
 SystemCommandId = Annotated[str, StringConstraints(pattern=r"^~[\x21-\x7e]{1,254}$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_plain)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_plain)]
 Metadata = Annotated[dict[Category, Line], Field(max_length=20)]
-Reference = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
-PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,100}$")]
+Reference = Annotated[str, StringConstraints(pattern=forms.REFERENCE)]
+PaymentMethod = Annotated[str, StringConstraints(pattern=forms.ACCOUNT)]
 Seal = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,80}:[0-9a-f]{64}$")]
 TenantId = Annotated[str, _is("ten")]
 EscrowId = Annotated[str, _is("esc")]
@@ -90,8 +125,8 @@ class Evidence(Document):
     """One piece of evidence: a name, and where or what it is."""
 
     name: Line
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[\x21-\x7e]{1,1990}$")] | None = None
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    url: Annotated[str, StringConstraints(pattern=forms.URL)] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=forms.SHA256)] | None = None
     note: Text | None = None
 
 

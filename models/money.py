@@ -13,6 +13,7 @@ from models.currencies import exponent
 MAX_AMOUNT: Final = 10**15
 
 _DECIMAL = re.compile(r"-?\d{1,16}(\.\d{1,16})?")
+_QUOTED: Final = 40  # of what is no amount
 
 
 class CurrencyMismatchError(TypeError):
@@ -33,10 +34,13 @@ class Money:
 
     @classmethod
     def parse(cls, text: str, currency: str) -> Self:
-        """Read major units ("1500.00"). Raises ``ValueError`` when there are more decimals than the currency has."""
+        """Read major units ("1500.00"). Raises ``ValueError`` when there are more decimals than the currency has, for
+        more than 16 digits on either side of the point, and for anything but digits and a point.
+        """
         decimals = exponent(currency)
         if not _DECIMAL.fullmatch(text):
-            raise ValueError(f"{text!r} is not an amount: expected digits with an optional decimal point, like 1500.00")
+            said = text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
+            raise ValueError(f"{said!r} is not an amount: expected digits with an optional decimal point, like 1500.00")
         units = Fraction(text) * 10**decimals  # exact, where Decimal would round at 28 digits
         if units.denominator != 1:
             raise ValueError(f"{text} has more decimals than {currency} allows ({decimals})")

@@ -389,8 +389,8 @@ _TENANTS: Final[dict[str, tuple[Telling, ...]]] = {
     "webhook_endpoint.disabled": (
         Telling(
             to=("operator",),
-            en=("A webhook endpoint was switched off", "A webhook endpoint did not take its events and is sent no more until it is enabled again.\nDetails: {details}"),
-            th=("ระบบปิดการส่ง webhook ไปยังปลายทางหนึ่ง", "ปลายทาง webhook ไม่รับเหตุการณ์ที่ส่งไป ระบบจึงหยุดส่งจนกว่าจะเปิดใช้งานอีกครั้ง\nรายละเอียด: {details}"),
+            en=("A webhook endpoint was switched off", "A webhook endpoint did not take its events and is sent no more until it is enabled again.\nWhich one: GET /v1/events/{event}"),
+            th=("ระบบปิดการส่ง webhook ไปยังปลายทางหนึ่ง", "ปลายทาง webhook ไม่รับเหตุการณ์ที่ส่งไป ระบบจึงหยุดส่งจนกว่าจะเปิดใช้งานอีกครั้ง\nดูปลายทางได้ที่ GET /v1/events/{event}"),
         ),
     ),
 }

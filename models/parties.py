@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
+from models import forms
 from models.facts import KycStatus
 from models.fields import Document, Line
 from models.telling import Language
 
-# Enough to be written to: what is before and after the @, and nothing that could end a header.
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s<>(),;:\\\"\[\]]{1,64}@[A-Za-z0-9.-]{1,185}$")]
-Destination = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,100}$")]
+Email = Annotated[str, StringConstraints(pattern=forms.EMAIL)]
+Destination = Annotated[str, StringConstraints(pattern=forms.ACCOUNT)]
 
 
 class PartyDetails(Document):

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from models.fee_policies import FeePolicy
 from models.fields import Balance, Document, Window
-from models.money import Money
+from models.money import MAX_AMOUNT, Money
 from models.payout_terms import PayoutTerms
 from models.templates import Template
 
@@ -98,3 +98,20 @@ POLICY_KINDS: Final = MappingProxyType[str, type[Document]](
         "compliance": CompliancePolicy,
     }
 )
+
+
+def beyond_amounts(document: Document) -> str | None:
+    """Where a document holds a number above any amount that there is, such as ``reserve.EUR``; None: nowhere.
+
+    It is asked when a document is written. The fields alone do not say so: what was written before can still be read.
+    """
+    return _beyond(document.model_dump(mode="json", by_alias=True))
+
+
+def _beyond(value: Any) -> str | None:
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, part in parts:
+            if (place := _beyond(part)) is not None:
+                return f"{name}.{place}" if place else str(name)
+    return "" if isinstance(value, int) and value > MAX_AMOUNT else None

@@ -8,10 +8,12 @@ from typing import Annotated, Final, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from models.commands import MilestoneDraft
-from models.fields import Category, Document, Line, decimal_string
+from models.fields import DECIMAL_STRING, Category, Document, Line, decimal_string
 from models.money import Money
 
-Percent = Annotated[Decimal, BeforeValidator(decimal_string), Field(gt=0, le=100, max_digits=12, decimal_places=9)]
+Percent = Annotated[
+    Decimal, BeforeValidator(decimal_string), Field(gt=0, le=100, max_digits=12, decimal_places=9), DECIMAL_STRING
+]
 
 
 class TemplateMilestone(Document):

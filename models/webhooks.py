@@ -1,6 +1,6 @@
 """Webhooks without their sending: what is posted, who wants it, when it is tried again.
 
-Source: api.md; the Standard Webhooks specification (https://github.com/standard-webhooks/standard-webhooks).
+Source: http-contract.md; the Standard Webhooks specification (https://github.com/standard-webhooks/standard-webhooks).
 """
 
 import json

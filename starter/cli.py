@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 _COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     stack.up, stack.api, stack.worker, stack.migrate, deals.run, deals.demo,
-    books.report, books.audit, books.verify, books.screen, books.repair,
+    books.report, books.audit, books.verify, books.screen, books.repair, books.reencrypt,
 )  # fmt: skip
 _GROUPS: Final = {"tenant": tenant, "escrow": escrow, "dispute": dispute, "payout": payout, "test-clock": test_clock}
 for _command in _COMMANDS:

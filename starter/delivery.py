@@ -1,4 +1,4 @@
-"""Starting the workflows that tell the news and that post webhooks, one of each for all workers.
+"""Starting the workflows that tell the news, post webhooks and apply the gateway's events, one of each for all workers.
 
 They are never over, so the first worker starts them.
 """
@@ -11,11 +11,13 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from workflows.deliver import DeliverWorkflow
-from workflows.timeouts import NOTIFICATIONS_TASK_QUEUE, WEBHOOKS_TASK_QUEUE
+from workflows.gateway_events import GatewayEventsWorkflow
+from workflows.timeouts import GATEWAY_EVENTS_TASK_QUEUE, NOTIFICATIONS_TASK_QUEUE, WEBHOOKS_TASK_QUEUE
 from workflows.webhooks import WebhooksWorkflow
 
 DELIVERY: Final = "deliver"
 WEBHOOKS: Final = "webhooks"
+GATEWAY_EVENTS: Final = "gateway-events"
 _ANSWERS_WITHIN: Final = timedelta(seconds=10)
 
 
@@ -58,5 +60,23 @@ async def ensure_webhooks(client: Client) -> WorkflowHandle[WebhooksWorkflow, No
     except RPCError as error:
         raise DeliveryUnavailableError(
             f"the posting of webhooks cannot be started in the Temporal namespace {client.namespace}: "
+            f"{error.status.name}: {error.message}"
+        ) from error
+
+
+async def ensure_gateway_events(client: Client) -> WorkflowHandle[GatewayEventsWorkflow, None]:
+    """Have what the gateway tells applied in the client's namespace; the same holds for it."""
+    try:
+        return await client.start_workflow(
+            GatewayEventsWorkflow.run,
+            id=GATEWAY_EVENTS,
+            task_queue=GATEWAY_EVENTS_TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary="applies what the payment provider tells by itself",
+            rpc_timeout=_ANSWERS_WITHIN,
+        )
+    except RPCError as error:
+        raise DeliveryUnavailableError(
+            f"applying the gateway's events cannot be started in the Temporal namespace {client.namespace}: "
             f"{error.status.name}: {error.message}"
         ) from error

@@ -20,11 +20,12 @@ class EndedError(Exception):
     """A command that ends without having done its work.
 
     ``exit_code`` is one of the above, ``code`` the stable name that ``--json`` gives it, ``members`` what else a
-    script may want to know.
+    script may want to know. ``told`` is for people, where the message alone would not do.
     """
 
-    def __init__(self, exit_code: int, code: str, message: str, **members: Any) -> None:
+    def __init__(self, exit_code: int, code: str, message: str, *, told: str | None = None, **members: Any) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.code = code
+        self.told = told or message
         self.members = members

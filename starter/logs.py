@@ -32,7 +32,7 @@ _ADOPTED: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "temporalio", "
 _SILENCED: Final = ("uvicorn.access",)
 
 # What libraries and stdlib loggers may add to a line with ``extra``; structlog's own loggers name their fields freely.
-_EXTRAS: Final = ("temporal_activity", "temporal_workflow", "command", "command_name", "escrow", "outcome", "seconds")
+_EXTRAS: Final = ("temporal_activity", "temporal_workflow", "command", "command_name", "escrow", "outcome")
 _TEMPORAL: Final = {
     "workflow_id": "workflow_id",
     "run_id": "run_id",
@@ -52,10 +52,14 @@ _SENSITIVE: Final = frozenset(
 _SENSITIVE_ENDINGS: Final = ("authorization", "cookie", "password", "secret", "token", "api_key", "private_key")
 _SECRETS: Final = re.compile(
     r"(?P<kept>(?i:authorization['\"]?\s*[:=]\s*['\"]?(?:bearer|basic)?\s*)|(?i:\bbearer\s+)|"
-    r"\bhf_(?:live|test)_|\b[srp]k_(?:live|test)_|\bwhsec_|\beyJ|://[^/\s:@]{0,100}:)"
-    r"[^\s@,;'\"<>]{4,}|[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{1,190}"
+    r"\bhf_(?:live|test)_|\b[srp]k_(?:live|test)_|\bwhsec_|\beyJ)[^\s@,;'\"<>]{4,}|"
+    # A password in a URL has an @ behind it; a port has not, or a path in between.
+    r"(?P<before>://[^/\s:@]{0,100}:)(?!\d{1,5}[/?#])\S+(?=@)|"
+    r"[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{1,190}"
 )
 _FIRST: Final = ("timestamp", "level", "logger", "event", "request_id")
+# What a line may have without our own code naming it: docs/observability.md has all of them.
+FIELDS: Final = frozenset({*_FIRST, *_EXTRAS[2:], *_TEMPORAL.values(), "raised", "at"})
 _LONGEST: Final = 2000
 _DEEPEST: Final = 4
 _FRAMES: Final = 12
@@ -187,8 +191,9 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _text(text: str) -> str:
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return _SECRETS.sub(lambda found: f"{found['kept'] or ''}{STRUCK_OUT}", shown)
+    # Struck out first, and then cut: the cut could take away the @ by which a password is known.
+    clean = _SECRETS.sub(lambda found: f"{found['kept'] or found['before'] or ''}{STRUCK_OUT}", text[: 2 * _LONGEST])
+    return clean if len(text) <= _LONGEST else f"{clean[:_LONGEST]}…"
 
 
 def _on_one_line(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

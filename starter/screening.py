@@ -13,13 +13,15 @@ from ledger.engine import connect
 from ledger.seals import Seals
 from models.errors import ErrorCode, RefusedError
 from models.screening import ScreeningResult, ScreenParty
+from starter.arrival import OutcomeUnknownError
 from starter.embedded.child import StackError
+from starter.endings import NOT_FOUND, EndedError
 from starter.invocation import suggested
 from starter.misuse import MisuseError
 from starter.payloads import connected
 from starter.progress import Progress
 from starter.reports.visible import visible
-from starter.sender import OutcomeUnknownError, Sender
+from starter.sender import Sender
 from starter.servers import Servers, external, read_settings, servers_with_books, unreachable
 
 _CONNECTIONS: Final = 2
@@ -27,7 +29,7 @@ _USAGE: Final = "screen PARTY --tenant ten_…"
 
 
 def screen_one(party: str | None, tenant: str | None, chosen: Path | None, *, quiet: bool = False) -> ScreeningResult:
-    """Have a party screened; answers what it then is. Raises ``MisuseError``, ``StackError``."""
+    """Have a party screened; answers what it then is. Raises ``MisuseError``, ``EndedError``, ``StackError``."""
     of, config = _asked(party, tenant, chosen), read_settings()
     home, own = chosen or config.home, external(config)
     with Progress(quiet=quiet) as progress, servers_with_books(own, home, chosen, progress) as servers:
@@ -35,8 +37,8 @@ def screen_one(party: str | None, tenant: str | None, chosen: Path | None, *, qu
         try:
             result = asyncio.run(_screened(of, servers))
         except RefusedError as error:
-            known = error.refusal.kind is ErrorCode.NOT_FOUND
-            raise (_unknown(error, chosen) if known else StackError(f"{error.refusal.message}")) from error
+            why = error.refusal.message
+            raise (_unknown(why, chosen) if error.refusal.kind is ErrorCode.NOT_FOUND else StackError(why)) from error
         except OutcomeUnknownError as error:
             hint = f"\nIs a worker running there? `{suggested('worker')}` starts one." if own else ""
             raise StackError(f"No answer for too long: {error}. Asking goes on.{hint}") from error
@@ -55,11 +57,11 @@ def _asked(party: str | None, tenant: str | None, chosen: Path | None) -> Screen
         return ScreenParty(tenant=tenant, party=party)
     except ValidationError as error:
         wrong = " and ".join(f"{one['loc'][0]} {visible(str(one['input']))!s}" for one in error.errors())
-        raise MisuseError(f"There can be no {wrong}; {_where(chosen)}") from error
+        raise _unknown(f"there can be no {wrong}", chosen) from error
 
 
-def _unknown(error: RefusedError, chosen: Path | None) -> MisuseError:
-    return MisuseError(f"{error.refusal.message}; {_where(chosen)}")
+def _unknown(message: str, chosen: Path | None) -> EndedError:
+    return EndedError(NOT_FOUND, "not_found", f"{message}; {_where(chosen)}")
 
 
 def _where(chosen: Path | None) -> str:

@@ -5,11 +5,11 @@ A command that may or may not have arrived is sent again with its id: the books 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self, TypeVar
 
-import psycopg
 import sqlalchemy.exc
 from sqlalchemy import Engine
 from temporalio.client import (
@@ -18,7 +18,6 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
@@ -30,13 +29,15 @@ from ledger.engine import for_tenant
 from ledger.seals import Seals
 from models import deadlines, ids
 from models.charges import Charge, ChargeOrder
-from models.commands import Actor, Command, Create, RequestPayout
+from models.commands import Actor, Command, Create, Origin, RequestPayout
 from models.decide import refuse_early
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
 from models.money import Money
+from models.outcome import Outcome
 from models.screening import ScreeningResult, ScreenParty, screening_workflow
 from starter import openings
+from starter.arrival import TRANSIENT, OutcomeUnknownError, lost, not_sent, unclear
 from workflows.charge import ChargeWorkflow
 from workflows.escrow import EscrowWorkflow
 from workflows.inputs import ClockAdvance
@@ -45,41 +46,16 @@ from workflows.timeouts import TASK_QUEUE
 
 T = TypeVar("T")
 
-# Whether the command arrived cannot be told from these; sending it again under its id finds out.
-_UNCLEAR: Final = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.FAILED_PRECONDITION,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.INTERNAL,
-        RPCStatusCode.UNKNOWN,
-    }
-)
-# What an attempt raises while Temporal or PostgreSQL is away; ``_unclear`` tells which of them another may cure.
-_TRANSIENT: Final = (
-    RPCError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-    TimeoutError,
-    psycopg.OperationalError,
-    sqlalchemy.exc.OperationalError,
-)
 _CODES: Final = frozenset(kind.code for kind in ErrorCode)
-_LOST_UPDATE: Final = "AcceptedUpdateCompletedWorkflow"
 _ONE_TRY: Final = timedelta(seconds=20)
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 5.0
 _MOST_OWNERS: Final = 10_000
 
 
-class OutcomeUnknownError(Exception):
-    """The command's outcome could not be learned in time. Send the same command again, with the same id."""
-
-
 class Sender:
-    """Sends commands for one program. ``patience`` is how long it keeps asking for one command's outcome.
+    """Sends commands for one program. ``patience`` is how long it keeps asking for one command's outcome, ``one_try``
+    how long it waits for one answer.
 
     Workers take what ``seals`` made with keys of theirs; without seals they refuse everything. With ``tenant`` it is
     the sender of that tenant alone: it sees nobody else's rows, and its seals are good for nobody else's escrows.
@@ -93,12 +69,14 @@ class Sender:
         *,
         seals: Seals | None,
         tenant: str | None = None,
+        one_try: timedelta = _ONE_TRY,
     ) -> None:
         self._client = client
         self._engine = for_tenant(engine, tenant) if tenant else engine
         self._seals = seals
         self._books = Books(self._engine)
         self._patience = patience
+        self._one_try = one_try
         self._tenant = tenant
         self._owners: dict[str, str] = {}  # escrow to tenant, which never changes
 
@@ -118,9 +96,16 @@ class Sender:
         """
         command = command.model_copy(update={"received_at": command.received_at or datetime.now(UTC)})
         what = f"{command.name} {command.id}"
-        tenant = await self.patiently(what, lambda: self._tenant_of(command))
+        tenant = await self.patiently(what, lambda: self._tenant_of(command), sends=False)
         sealed = self._seals.seal(command, tenant) if self._seals else command
-        return await self.patiently(what, lambda: self._sent(sealed))
+        try:
+            return await self.patiently(what, lambda: self._sent(sealed))
+        except OutcomeUnknownError as error:
+            # Temporal may be away with the answer, while the books have it.
+            with suppress(sqlalchemy.exc.OperationalError):
+                if stored := await asyncio.to_thread(reads.stored_outcome, self._engine, sealed):
+                    return _answered(stored)
+            raise error from error.__cause__
 
     async def top_up(self, order: ChargeOrder) -> Charge:
         """Charge a payment method and credit the wallet; waits until the gateway's answer is definite.
@@ -133,19 +118,23 @@ class Sender:
         sealed = self._seals.seal_charge(order) if self._seals else order
         return await self.patiently(f"top_up {order.id}", lambda: self._charged(sealed))
 
-    async def advance_clock(self, tenant: str, to: timedelta) -> None:
+    async def advance_clock(self, tenant: str, to: timedelta) -> int:
         """Move a test tenant's clock ahead by ``to`` in all; returns when every deadline that came due was handled.
 
-        Escrows are taken in the order of their deadlines. Raises ``RefusedError`` for a live or unknown tenant, and
-        ``OutcomeUnknownError`` when an escrow does not answer in time: moving to the same time again goes on.
+        Answers how many escrows waited for one; they are told in the order of their deadlines. Raises ``RefusedError``
+        for a live or unknown tenant, and ``OutcomeUnknownError`` when an escrow does not answer in time: moving to the
+        same time again goes on.
         """
         what = f"advance_clock {tenant}"
         offset = await self.patiently(what, lambda: asyncio.to_thread(tenants.move_clock, self._engine, tenant, to))
         waiting = await self.patiently(what, lambda: asyncio.to_thread(reads.waiting_escrows, self._engine, tenant))
         for escrow in waiting:
             await self.patiently(f"{what} {escrow}", lambda escrow=escrow: self._follow_clock(escrow, offset))  # type: ignore[misc]
+        return len(waiting)
 
-    async def request_payouts(self, tenant: str, party: str, actor: Actor, request: str) -> list[Escrow]:
+    async def request_payouts(
+        self, tenant: str, party: str, actor: Actor, request: str, origin: Origin | None = None
+    ) -> list[Escrow]:
         """Ask for all of a party's payouts that are held; answers their escrows. ``request`` is unique to this asking.
 
         What still has to wait keeps its reason. Raises ``OutcomeUnknownError`` as ``send`` does.
@@ -153,7 +142,7 @@ class Sender:
         held = await asyncio.to_thread(reads.held_payouts, self._engine, tenant, party)
         answers = []
         for payout, escrow in held:
-            command = RequestPayout(id=f"{request}:{payout}", escrow=escrow, actor=actor, payout=payout)
+            command = RequestPayout(id=f"{request}:{payout}", escrow=escrow, actor=actor, payout=payout, origin=origin)
             try:
                 answers.append(await self.send(command))
             except RefusedError as error:
@@ -186,20 +175,24 @@ class Sender:
             what, lambda: self._client.start_workflow(EscrowWorkflow.run, **openings.from_books(escrow))
         )
 
-    async def patiently(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Attempt until there is an answer. Every attempt carries the same ids, so repeating one is harmless."""
+    async def patiently(self, what: str, attempt: Callable[[], Awaitable[T]], *, sends: bool = True) -> T:
+        """Attempt until there is an answer. Every attempt carries the same ids, so repeating one is harmless.
+
+        Raises ``OutcomeUnknownError``. What ``sends`` nothing only reads.
+        """
         give_up = asyncio.get_running_loop().time() + self._patience.total_seconds()
-        wait = _FIRST_WAIT
+        wait, sent = _FIRST_WAIT, False
         while True:
             trying = asyncio.ensure_future(attempt())
             trying.add_done_callback(_seen)
             try:
-                return await asyncio.wait_for(trying, _ONE_TRY.total_seconds())
-            except _TRANSIENT as error:
-                if not _unclear(error):
+                return await asyncio.wait_for(trying, self._one_try.total_seconds())
+            except TRANSIENT as error:
+                if not unclear(error):
                     raise
+                sent = sent or (sends and not not_sent(error))
                 if asyncio.get_running_loop().time() + wait > give_up:
-                    raise OutcomeUnknownError(f"{what}: {error}") from error
+                    raise OutcomeUnknownError(f"{what}: {error}", sent=sent) from error
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
 
@@ -223,7 +216,7 @@ class Sender:
         try:
             return await self._update(command)
         except WorkflowUpdateFailedError as error:
-            if _lost(error):
+            if lost(error):
                 raise
             return await self._refused(command, error)
         except RPCError as error:
@@ -299,7 +292,7 @@ class Sender:
             start = WithStartWorkflowOperation(EscrowWorkflow.run, **openings.from_books(escrow))
             return await self._start_with(command, start)
         except WorkflowUpdateFailedError as error:
-            if _lost(error):
+            if lost(error):
                 raise
             return await self._refused(command, error)
 
@@ -308,7 +301,7 @@ class Sender:
         refusal = _refusal_in(error)
         if refusal is None:
             # It did not get as far as the rules (a payload that cannot be read, say), so there is nothing to record.
-            raise RefusedError(ErrorCode.INVALID_COMMAND, str(error.cause)) from error
+            raise RefusedError(ErrorCode.INVALID_COMMAND, "the command cannot be read by the workers") from error
         if refusal.kind is ErrorCode.INTERNAL_ERROR:
             raise RefusedError.of(refusal) from error  # a mistake of ours is not the command's outcome
         if refusal.kind is ErrorCode.UNSEALED_COMMAND:
@@ -334,9 +327,14 @@ class Sender:
             if refusal is None:
                 return await self._reopened(command, escrow)
             raise RefusedError.of(await self._recorded(command, refusal))
-        if stored.refusal or stored.escrow is None:
-            raise RefusedError.of(stored.refusal or Refusal(code=ErrorCode.NOT_FOUND.code, message="no escrow"))
-        return stored.escrow
+        return _answered(stored)
+
+
+def _answered(stored: Outcome) -> Escrow:
+    """What the books have as a command's outcome; raises it if it is a refusal."""
+    if stored.refusal or stored.escrow is None:
+        raise RefusedError.of(stored.refusal or Refusal(code=ErrorCode.NOT_FOUND.code, message="no escrow"))
+    return stored.escrow
 
 
 def _update_id(command: Command) -> str:
@@ -351,17 +349,6 @@ def _seen(attempt: asyncio.Future[Any]) -> None:
     """Look at an error of the SDK for which nobody waits any more, or asyncio would print it as never retrieved."""
     if not attempt.cancelled():
         attempt.exception()
-
-
-def _unclear(error: Exception) -> bool:
-    """Whether an attempt may or may not have arrived, so that only another one can tell."""
-    if isinstance(error, RPCError):
-        return error.status in _UNCLEAR
-    return not isinstance(error, WorkflowUpdateFailedError) or _lost(error)
-
-
-def _lost(error: WorkflowUpdateFailedError) -> bool:
-    return isinstance(error.cause, ApplicationError) and error.cause.type == _LOST_UPDATE
 
 
 def _refusal_in(error: WorkflowUpdateFailedError | WorkflowFailureError) -> Refusal | None:

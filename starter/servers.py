@@ -43,13 +43,14 @@ _NO_CONNECTION: Final = {
 }
 _WELCOME: Final = """Holdfast is up in {home}.
 
-  API           {api}
-  API's pages   {api}/docs
-  Temporal      {temporal}
-  Temporal UI   {ui}
-  Play a deal   {run}
-  Secrets       {home}/secrets.json (bootstrap_secret makes tenants)
-  Logs          {home}/logs
+  API            {api}
+  API's pages    {api}/docs
+  Temporal       {temporal}
+  Temporal UI    {ui}
+  Read payloads  {api}/codec/login
+  Play a deal    {run}
+  Secrets        {home}/secrets.json (bootstrap_secret makes tenants)
+  Logs           {home}/logs
 
 Press Ctrl-C to stop everything."""
 
@@ -182,12 +183,14 @@ def keep_up(config: Settings, chosen: Path | None, progress: Progress, *, as_jso
             "everything embedded."
         )
     home, enough = chosen or config.home, threading.Event()
-    with _stack(config, home, progress) as (stack, endpoints):
+
+    def ready() -> None:
         on_the_end(lambda *_: enough.set())
-        with progress.paused():
-            said = _addresses(home, endpoints) if as_json else _welcome(home, chosen, endpoints)
-            console().print(said, soft_wrap=True)
-            stack.supervise(enough)
+
+    with _stack(config, home, progress, api=True, ready=ready) as (stack, endpoints), progress.paused():
+        said = _addresses(home, endpoints) if as_json else _welcome(home, chosen, endpoints)
+        console().print(said, soft_wrap=True)
+        stack.supervise(enough)
 
 
 def _welcome(home: Path, chosen: Path | None, endpoints: Endpoints) -> str:
@@ -210,6 +213,8 @@ def _addresses(home: Path, endpoints: Endpoints) -> str:
             "temporal": endpoints.temporal_address,
             "temporal_namespace": endpoints.temporal_namespace,
             "temporal_ui": endpoints.temporal_ui,
+            "codec_login": f"{endpoints.api}/codec/login",
+            "sandbox": endpoints.stripe_api_base,
             "secrets": str(home.absolute() / "secrets.json"),
             "logs": str(home.absolute() / "logs"),
         }
@@ -258,7 +263,9 @@ def servers_with_books(
 
 
 @contextmanager
-def _stack(config: Settings, home: Path, progress: Progress) -> Iterator[tuple[Stack, Endpoints]]:
+def _stack(
+    config: Settings, home: Path, progress: Progress, *, api: bool = False, ready: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Stack, Endpoints]]:
     """Start a stack and stop it in the end, whatever happens and however impatient somebody gets."""
     started = False
 
@@ -268,10 +275,12 @@ def _stack(config: Settings, home: Path, progress: Progress) -> Iterator[tuple[S
     stack = Stack(
         home,
         progress=tell,
+        api=api,
+        api_port=config.api_port if api else 0,
         temporal_port=config.temporal_port,
         temporal_ui_port=config.temporal_ui_port,
     )
-    endpoints = stack.start()
+    endpoints = stack.start(ready)
     started = True
     try:
         yield stack, endpoints

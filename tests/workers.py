@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from activities.gateway import GatewayActivities
 from activities.gateways.stripe import StripeGateway
@@ -44,6 +44,20 @@ async def temporal(endpoints: Endpoints) -> Client:
 def where(endpoints: Endpoints) -> dict[str, Any]:
     """How to reach the stack's Temporal."""
     return {"target_host": endpoints.temporal_address, "namespace": endpoints.temporal_namespace}
+
+
+async def pending(client: Client, handle: WorkflowHandle[Any, Any]) -> list[tuple[str, int, str]]:
+    """A workflow's pending activities: type, attempt, and the message of the last failure, which is encrypted."""
+    described = (await handle.describe()).raw_description.pending_activities
+    decode = client.data_converter.decode_failure
+    return [
+        (
+            one.activity_type.name,
+            one.attempt,
+            str(await decode(one.last_failure)) if one.HasField("last_failure") else "",
+        )
+        for one in described
+    ]
 
 
 async def own_namespace(servers: Servers, name: str) -> Servers:

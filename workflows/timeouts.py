@@ -79,6 +79,7 @@ DELIVERY_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maxim
 # Webhooks: each activity posts what is due for about a minute and reports before every call, of which one takes at most
 # 5 seconds for the name and 15 for the rest. A lane more gives events their numbers.
 WEBHOOKS_LANES: Final = 8  # calls side by side, on however many workers; a worker has as many threads for them
+WEBHOOKS_CONNECTIONS: Final = 4  # none is held during a call
 WEBHOOKS_ROUNDS: Final = 100
 WEBHOOKS_START_TO_CLOSE: Final = timedelta(minutes=5)
 WEBHOOKS_HEARTBEAT: Final = timedelta(seconds=45)

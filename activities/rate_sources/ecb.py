@@ -134,7 +134,8 @@ def _explained(source: str) -> Iterator[None]:
         raise RatesMalformedError(f"{source}: this is no XML of the ECB's format: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        wrong = f"{'.'.join(map(str, first['loc']))} {printable(repr(first['input']), 60)}: {first['msg']}"
+        why = first["msg"].removeprefix("Value error, ")
+        wrong = f"{'.'.join(map(str, first['loc']))} {printable(repr(first['input']), 60)}: {why}"
         raise RatesMalformedError(f"{source}: {wrong}") from None
     except ValueError as error:
         raise RatesMalformedError(f"{source}: {printable(str(error), 200)}") from None

@@ -57,4 +57,4 @@ class FileSource:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise RatesMalformedError(f"{self.name}: {where}: {first['msg']}") from None
+            raise RatesMalformedError(f"{self.name}: {where}: {first['msg'].removeprefix('Value error, ')}") from None

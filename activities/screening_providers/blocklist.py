@@ -141,8 +141,8 @@ def _where(error: ValidationError) -> str:
     """Which entry is wrong and how, without what stands there: it is somebody's name."""
     first = error.errors(include_input=False, include_url=False)[0]
     place, *field = first["loc"] or ("",)
-    entry = f"entry {place + 1}: " if isinstance(place, int) else ""
-    return f"{entry}{''.join(f'{printable(str(part), 40)}: ' for part in field)}{first['msg']}"
+    entry, why = f"entry {place + 1}: " if isinstance(place, int) else "", first["msg"].removeprefix("Value error, ")
+    return f"{entry}{''.join(f'{printable(str(part), 40)}: ' for part in field)}{why}"
 
 
 def _plain(name: str) -> str:

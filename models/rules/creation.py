@@ -110,6 +110,8 @@ def _said(command: ChangeMilestone) -> dict[str, object]:
 
 def _drafts(case: Case, command: Create) -> tuple[MilestoneDraft, ...]:
     if command.template is None:
+        if command.event_date is not None:
+            raise RefusedError(ErrorCode.INVALID_COMMAND, "event_date goes with a template: without one, leave it out")
         return command.milestones
     if command.milestones:
         raise RefusedError(ErrorCode.INVALID_COMMAND, "give milestones or a template, not both")

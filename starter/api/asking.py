@@ -6,14 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
+from models import forms
+from models.fields import GIVEN, PartyId
 from models.ids import is_id
 from starter.api.once import Asked
 from starter.api.problems import ProblemError
 
 Body = TypeVar("Body", bound=BaseModel)
 
+_PARTY: Final[TypeAdapter[str]] = TypeAdapter(PartyId)
+# A proxy that compresses answers makes the ETag weak; the version in it is as exact as before.
 _VERSION: Final = re.compile(r'(?:W/)?"([1-9][0-9]{0,17})"')
 
 
@@ -25,13 +29,19 @@ def _asked(request: Request) -> Asked:
 Ask = Annotated[Asked, Depends(_asked)]
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 StartingAfter = Annotated[
-    str | None, Query(max_length=100, description="The id of the last one of the page before.", examples=[None])
+    str | None,
+    Query(
+        max_length=100,
+        pattern=forms.VISIBLE,  # nothing that PostgreSQL would not take
+        description="The id of the last one of the page before.",
+        examples=[None],
+    ),
 ]
 
 
 def _read(model: type[BaseModel], said: Any) -> BaseModel:
     """By the rules for JSON: an amount in quotes is no amount, while a date is a string."""
-    return said if isinstance(said, model) else model.model_validate_json(json.dumps(said))
+    return said if isinstance(said, model) else model.model_validate_json(json.dumps(said), context=GIVEN)
 
 
 if TYPE_CHECKING:
@@ -64,6 +74,16 @@ def own_party(asked: Asked, party: str) -> None:
         raise ProblemError(404, f"there is no party {party}")
 
 
+def known_party(identifier: str, status: int = 404) -> str:
+    """The party's id, if it can be one. Raises 404: what cannot be an id is nobody; 422 where it would be made."""
+    try:
+        return _PARTY.validate_python(identifier)
+    except ValidationError:
+        raise ProblemError(
+            status, "there is no such party: an id is 1 to 64 letters, digits, dots, underscores, colons and hyphens"
+        ) from None
+
+
 def known_id(prefix: str, identifier: str, what: str) -> str:
     """The id, if it can be one. Raises 404: what cannot be an id is nothing that there is."""
     if not is_id(prefix, identifier):
@@ -72,7 +92,10 @@ def known_id(prefix: str, identifier: str, what: str) -> str:
 
 
 def expected_version(request: Request) -> int | None:
-    """The version in ``If-Match``, if there is one. Raises 400 for anything but ``"<version>"``."""
+    """The version in ``If-Match``, if there is one. Raises 400 for anything but ``"<version>"``.
+
+    Also for a weak validator: RFC 9110 (13.1.1) compares strongly, so none would ever match.
+    """
     given = request.headers.get("If-Match")
     if given is None or given.strip() == "*":
         return None

@@ -1,14 +1,16 @@
 """Sending a command for whoever asks: to the escrow's workflow, under the request's key, and what it answers."""
 
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import structlog
 from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from ledger import reads
 from models import ids
-from models.commands import Command
+from models.commands import Command, Create
 from models.discretion import escrow_for, refusal_for
 from models.errors import RefusedError
 from models.escrow import Escrow
@@ -16,7 +18,7 @@ from starter.api.asking import expected_version
 from starter.api.once import Asked
 from starter.api.problems import ProblemError, not_reached
 from starter.api.views import EscrowView, Unknown, tag
-from starter.sender import OutcomeUnknownError
+from starter.arrival import OutcomeUnknownError
 
 Kind = TypeVar("Kind", bound=Command)
 
@@ -45,7 +47,7 @@ async def command(request: Request, asked: Asked, kind: type[Kind], escrow: str,
         id=asked.key,
         escrow=escrow,
         actor=asked.principal.actor,
-        expected_version=expected_version(request),
+        expected_version=None if kind is Create else expected_version(request),
         origin=asked.origin,
         **said,
     )
@@ -79,17 +81,17 @@ def discreet(asked: Asked, error: RefusedError) -> RefusedError:
     return RefusedError.of(refusal_for(asked.principal.actor.role, error.refusal))
 
 
-def pending(asked: Asked, error: OutcomeUnknownError) -> Response:
-    """202: it may have been carried out. Raises the error where Temporal was not even reached: 503."""
+def pending(asked: Asked, error: OutcomeUnknownError, status_url: str | None = None, **members: str) -> Response:
+    """202: it may have been carried out. Raises the error where Temporal was not even reached: 503.
+
+    The status URL is the command's unless it is another one; ``members`` go beside it.
+    """
     if not_reached(error):
         raise error
-    status = Unknown(status_url=f"/v1/commands/{asked.key}")
-    return Response(
-        status.model_dump_json(),
-        202,
-        {"Location": status.status_url, "Retry-After": "2"},
-        media_type="application/json",
-    )
+    key = asked.key.removeprefix(asked.principal.scope)
+    status = Unknown(status_url=status_url or f"/v1/commands/{quote(key, safe='')}")
+    headers = {"Location": status.status_url, "Retry-After": "2"}
+    return JSONResponse(members | status.model_dump(), 202, headers)
 
 
 def new_id(prefix: str, asked: Asked) -> str:

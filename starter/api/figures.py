@@ -79,11 +79,12 @@ class Figures(Collector):
     """Reads figures over all tenants, each kind as often as it is cheap. ``engine`` needs a connection or two.
 
     Belongs to one event loop: ``refresh`` it there, then have the registry collect. While PostgreSQL does not answer,
-    its figures are missing; none is repeated as if it were true.
+    or ``away`` says that it does not, its figures are missing; none is repeated as if it were true.
     """
 
     def __init__(self, engine: Engine, *, keep_seconds: float = 10.0) -> None:
         self._engine = engine
+        self.away = False
         # A frozen PostgreSQL holds these threads and no others.
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="figures")
         self._kept = (
@@ -107,7 +108,7 @@ class Figures(Collector):
         for kept in self._kept:
             if kept.age_seconds is not None:
                 ages.add_metric((kept.name,), kept.age_seconds)
-            if kept.answer is not None:
+            if kept.answer is not None and not self.away:
                 yield from _families(kept.name, kept.answer)
         yield ages
 

@@ -12,6 +12,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 
@@ -61,7 +62,8 @@ class Health:
 
     async def scrape(self) -> bytes:
         """Every metric. What PostgreSQL would have to tell is missing while it is away."""
-        await asyncio.gather(self.missing(), self.figures.refresh())
+        missing, _ = await asyncio.gather(self.missing(), self.figures.refresh())
+        self.figures.away = self._postgres.name in missing
         return self.metrics.render()
 
     def close(self) -> None:
@@ -70,7 +72,10 @@ class Health:
         self.figures.close()
 
     async def _ask_postgres(self) -> None:
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, schema_revision, self._engine)
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, schema_revision, self._engine)
+        except ProgrammingError as error:  # there is no such table, or not for us
+            raise NotReadyError("its schema is none that this version knows: run the migrations") from error
         # A newer schema is what a process of before sees while the next version is rolled out.
         if found is None or found < NEEDED_REVISION:
             raise NotReadyError(f"its schema is at revision {found or 'none'}, and {NEEDED_REVISION} is needed")
@@ -86,12 +91,14 @@ class Health:
 router: Final = APIRouter(tags=["operations"])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Whether the process lives")
 async def healthz() -> dict[str, str]:
     """The process lives. It depends on nothing: a process is not restarted because a server of its is away."""
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Whether the process can work",

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import RefusedError
 from starter.api.problems import ProblemError, problem_of
-from starter.sender import OutcomeUnknownError
+from starter.arrival import OutcomeUnknownError
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "other"

@@ -1,6 +1,6 @@
 """Who asks: an API key of a tenant, or one of its end users with a token, and for whom they act.
 
-Source: api.md, "Authentication".
+Source: http-contract.md, "Authentication".
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Principal:
     @property
     def scope(self) -> str:
         """What an idempotency key is unique within: end users cannot use up the platform's keys, or each other's."""
-        return f"{self.actor}:" if self.role == "party" else ""
+        return f"@{self.actor}/" if self.role == "party" else ""
 
 
 def authenticate(engine: Engine, request: Request) -> Principal:

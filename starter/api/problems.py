@@ -14,10 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
-from temporalio.service import RPCError, RPCStatusCode
+from starlette.routing import BaseRoute, Match
+from temporalio.service import RPCError
 
+from ledger.keyring import UnknownKeyError
 from models.errors import ErrorCode, Refusal, RefusedError
-from starter.sender import OutcomeUnknownError
+from models.forms import why
+from starter.arrival import OutcomeUnknownError, not_sent
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
@@ -30,7 +33,9 @@ _TITLES: Final = {
     403: "Not allowed",
     404: "Not found",
     405: "Not this method",
+    408: "The request took too long to arrive",
     409: "In conflict with the state of things",
+    410: "Forgotten",
     413: "The request is too large",
     415: "Not this media type",
     422: "The request cannot be carried out",
@@ -41,8 +46,11 @@ _TITLES: Final = {
 # Codes of the API alone; those of the rules are ``models.errors.ErrorCode``.
 _CODES: Final = {
     400: "malformed", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
+    408: "timeout", 410: "forgotten",
     413: "too_large", 415: "unsupported_media_type", 422: "invalid_request", 429: "rate_limited", 503: "unavailable",
 }  # fmt: skip
+
+_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +141,13 @@ def problem_of(error: Exception) -> ProblemError | None:
         case sqlalchemy.exc.DBAPIError() if error.connection_invalidated:
             return unavailable("the database")
         case OutcomeUnknownError() | RPCError() if not_reached(error):
-            return unavailable("the orchestrator")
+            database = isinstance(error.__cause__, sqlalchemy.exc.OperationalError | psycopg.OperationalError)
+            return unavailable("the database" if database else "the orchestrator")
+        case OutcomeUnknownError():
+            detail = "the outcome is not known yet: send the same request again, with the same Idempotency-Key"
+            return ProblemError(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+        case UnknownKeyError():  # in the middle of a rotation: this process has not been given the key yet
+            return unavailable("what this is encrypted with")
         case _:
             return None
 
@@ -152,9 +166,8 @@ def internal() -> ProblemError:
 
 
 def not_reached(error: Exception) -> bool:
-    """Whether Temporal could not be reached at all, as opposed to being slow."""
-    rpc = error if isinstance(error, RPCError) else error.__cause__
-    return isinstance(rpc, RPCError) and rpc.status in {RPCStatusCode.UNAVAILABLE, RPCStatusCode.RESOURCE_EXHAUSTED}
+    """Whether what was asked for certainly never left us, as opposed to its outcome being unknown."""
+    return not error.sent if isinstance(error, OutcomeUnknownError) else not_sent(error)
 
 
 def install(app: FastAPI) -> None:
@@ -162,9 +175,11 @@ def install(app: FastAPI) -> None:
 
     def answer(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)
-        if problem is None:
+        if problem is None or problem.status == 500:
             log.error("request failed", path=request.url.path, exc_info=error)
             problem = internal()
+        if problem.status == 405:
+            problem.headers["Allow"] = _allowed(request)
         return response(request, problem)
 
     for kind in (
@@ -172,6 +187,14 @@ def install(app: FastAPI) -> None:
         RPCError, sqlalchemy.exc.SQLAlchemyError, psycopg.Error, Exception,
     ):  # fmt: skip
         app.add_exception_handler(kind, answer)
+
+
+def _allowed(request: Request) -> str:
+    """All methods that the path takes: each has a route of its own, and the router names those of the first alone."""
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    routes: list[BaseRoute] = request.app.routes
+    taken = (name for name, scope in scopes.items() if any(one.matches(scope)[0] == Match.FULL for one in routes))
+    return ", ".join(taken)
 
 
 def _invalid(errors: list[Any]) -> ProblemError:
@@ -191,7 +214,7 @@ def _place(loc: tuple[Any, ...]) -> str:
 def _why(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such field"
-    return str(error["msg"]).removeprefix("Value error, ")[:300]
+    return why(error)[:300]
 
 
 def _of_http(error: HTTPException) -> ProblemError:

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models.escrow import Answer, Chargeback, Deadline, Dispute, Escrow, Milestone
 from models.fields import Evidence
+from models.ids import made_at
 from models.policies import ReleasePolicy
 from models.rules.admission import allowed_events
 from models.states import DisputeStatus, MilestoneStatus, PayoutStatus, State
@@ -44,12 +45,14 @@ class MilestoneView(View):
     evidence: list[Evidence]
     rejection: str | None
     rejections: int
+    created_at: AwareDatetime
 
     @classmethod
     def of(cls, escrow: str, milestone: Milestone) -> Self:
         """The view of a milestone."""
-        known = {name: getattr(milestone, name) for name in cls.model_fields if name not in {"escrow", "evidence"}}
-        return cls(**known, escrow=escrow, evidence=list(milestone.evidence))
+        made = {"escrow", "evidence", "created_at"}
+        known = {name: getattr(milestone, name) for name in cls.model_fields if name not in made}
+        return cls(**known, escrow=escrow, evidence=list(milestone.evidence), created_at=made_at(milestone.id))
 
 
 class DisputeView(View):
@@ -68,6 +71,7 @@ class DisputeView(View):
     resolution: str | None
     details: str | None
     resolved_by: str | None
+    created_at: AwareDatetime
 
     @classmethod
     def of(cls, escrow: str, dispute: Dispute) -> Self:
@@ -86,6 +90,7 @@ class DisputeView(View):
             resolution=dispute.resolution,
             details=dispute.details,
             resolved_by=dispute.resolved_by,
+            created_at=made_at(dispute.id),
         )
 
 
@@ -107,6 +112,7 @@ class PayoutView(View):
     hold: str | None
     ready_at: AwareDatetime | None
     netted: int
+    created_at: AwareDatetime
 
 
 class EscrowView(View):
@@ -168,7 +174,7 @@ class Unknown(View):
 
 def payouts_of(escrow: Escrow) -> list[PayoutView]:
     """The payouts of an escrow."""
-    elsewhere = {"escrow", "currency", "milestones"}
+    elsewhere = {"escrow", "currency", "milestones", "created_at"}
     names = [name for name in PayoutView.model_fields if name not in elsewhere]
     return [
         PayoutView(
@@ -176,6 +182,7 @@ def payouts_of(escrow: Escrow) -> list[PayoutView]:
             escrow=escrow.id,
             currency=escrow.currency,
             milestones=list(one.milestones),
+            created_at=made_at(one.id),
         )
         for one in escrow.payouts
     ]

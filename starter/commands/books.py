@@ -34,7 +34,7 @@ def report(
     Exit code 1 if a sum does not agree with another one that it has to agree with. docs/reports.md explains each.
     """
     with spoken(as_json=json):
-        from starter.reports.desk import Asked, answer_report  # noqa: PLC0415
+        from starter.reports.desk import Asked, answer_report
 
         wanted = Format.JSON if json else format_
         ties = answer_report(Asked(kind, tenant, start, end, by, wanted, output, quiet=json), home)
@@ -54,7 +54,7 @@ def audit(
     Exit code 1 if the record was tampered with.
     """
     with spoken(as_json=json):
-        from starter.reports.desk import answer_audit  # noqa: PLC0415
+        from starter.reports.desk import answer_audit
 
         whole = answer_audit(escrow, StoryFormat.JSON if json else format_, home, quiet=json)
     raise typer.Exit(0 if whole else FAILED)
@@ -71,7 +71,7 @@ def verify(
     Exit code 0 if everything is whole, 1 if anything is not.
     """
     with spoken(as_json=json):
-        from starter.reports.desk import answer_verify  # noqa: PLC0415
+        from starter.reports.desk import answer_verify
 
         whole = answer_verify(tenant, escrow, home, json=json)
     raise typer.Exit(0 if whole else FAILED)
@@ -91,7 +91,7 @@ def screen(
     whatever comes of it, blocked or not; 1 if there is no answer.
     """
     with spoken(as_json=json):
-        from starter.screening import screen_one  # noqa: PLC0415
+        from starter.screening import screen_one
 
         result = screen_one(party, tenant, home, quiet=json)
         document = {"party": party, "tenant": tenant, **result.model_dump(mode="json")}
@@ -110,6 +110,18 @@ def repair(
     would have. Doing it twice starts nothing twice.
     """
     with spoken(as_json=json):
-        from starter.operating.repair import repair as repaired  # noqa: PLC0415
+        from starter.operating.repair import repair as repaired
 
         say(*repaired(tenant, home, dry_run=dry_run, quiet=json), as_json=json)
+
+
+def reencrypt(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Encrypt personal data under the current key, so that an older one can be retired.
+
+    After a new key was put first in HOLDFAST_KEYS everywhere. It may be stopped and run again, beside everything else.
+    """
+    with spoken(as_json=json):
+        from starter.operating.renewal import renew
+
+        renewed = renew(home, quiet=json)
+        say(f"Encrypted again: {renewed} parties.", {"renewed": renewed}, as_json=json)

@@ -57,15 +57,15 @@ def demo(home: HomeOption = None, json: JsonOption = False) -> None:
 
 def _play(file: Path, run_id: str | None, home: Path | None, *, as_json: bool) -> None:
     with spoken(as_json=as_json):
-        from starter.deals.deal import load  # noqa: PLC0415
-        from starter.progress import Progress  # noqa: PLC0415
+        from starter.deals.deal import load
+        from starter.progress import Progress
 
         deal = load(file)
         with Progress(quiet=as_json) as progress:
             for remark in deal.remarks:
                 progress.say(remark)
             progress.doing("Getting ready.")
-            from starter.deals.session import Session  # noqa: PLC0415
+            from starter.deals.session import Session
 
             session = Session(deal, file, home, progress, as_json=as_json)
             problems = session.resume(run_id) if run_id else session.begin()

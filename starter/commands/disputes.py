@@ -35,8 +35,8 @@ def list_(
 ) -> None:
     """List disputes of all tenants, or some of them."""
     with spoken(as_json=json):
-        from ledger.oversight import Wanted  # noqa: PLC0415
-        from starter.operating.lookup import look_up  # noqa: PLC0415
+        from ledger.oversight import Wanted
+        from starter.operating.lookup import look_up
 
         said = {"tenant": tenant, "status": status}
         matching = {name: str(value) for name, value in said.items() if value is not None}
@@ -47,7 +47,7 @@ def list_(
 def show(dispute_id: DisputeArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one dispute with what both sides say."""
     with spoken(as_json=json):
-        from starter.operating import lookup  # noqa: PLC0415
+        from starter.operating import lookup
 
         say(*lookup.show("dispute", dispute_id, home, quiet=json), as_json=json)
 
@@ -63,8 +63,8 @@ def review(
 ) -> None:
     """Take a dispute, which comes before judging it. No money moves."""
     with spoken(as_json=json):
-        from models.commands import ReviewDispute  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import ReviewDispute
+        from starter.operating import orders
 
         wish = orders.Wish(ReviewDispute, "dispute", dispute_id)
         sending = orders.Sending(operator, id_, expect_version, home, quiet=json)
@@ -100,9 +100,10 @@ def resolve(
 ) -> None:
     """Judge a dispute that is under review: the money goes where the resolution says."""
     with spoken(as_json=json):
-        from models.commands import ResolveDispute  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import ResolveDispute
+        from starter.operating import orders
 
+        orders.resolution(resolution, refund_amount, seller_share)
         wish = orders.Wish(
             ResolveDispute,
             "dispute",
@@ -130,8 +131,8 @@ def close(
 ) -> None:
     """Close the file of a dispute that is resolved. No money moves."""
     with spoken(as_json=json):
-        from models.commands import CloseDispute  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import CloseDispute
+        from starter.operating import orders
 
         wish = orders.Wish(CloseDispute, "dispute", dispute_id)
         sending = orders.Sending(operator, id_, expect_version, home, quiet=json)

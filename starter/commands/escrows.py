@@ -40,8 +40,8 @@ def list_(
 ) -> None:
     """List escrows of all tenants, or some of them."""
     with spoken(as_json=json):
-        from ledger.oversight import Wanted  # noqa: PLC0415
-        from starter.operating.lookup import look_up  # noqa: PLC0415
+        from ledger.oversight import Wanted
+        from starter.operating.lookup import look_up
 
         said = {"tenant": tenant, "state": state, "buyer": buyer, "seller": seller}
         matching = {name: str(value) for name, value in said.items() if value is not None}
@@ -52,7 +52,7 @@ def list_(
 def show(escrow_id: EscrowArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one escrow with its milestones, disputes and payouts."""
     with spoken(as_json=json):
-        from starter.operating import lookup  # noqa: PLC0415
+        from starter.operating import lookup
 
         say(*lookup.show("escrow", escrow_id, home, quiet=json), as_json=json)
 
@@ -70,8 +70,8 @@ def approve(
 ) -> None:
     """Accept a milestone in the buyer's place: its money is released to the seller."""
     with spoken(as_json=json):
-        from models.commands import ApproveMilestone  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import ApproveMilestone
+        from starter.operating import orders
 
         wish = orders.Wish(
             ApproveMilestone,
@@ -100,8 +100,8 @@ def reverse(
 ) -> None:
     """Return a part of a milestone to the buyer: of what is held, or after its release from what the seller has."""
     with spoken(as_json=json):
-        from models.commands import ReverseMilestone  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import ReverseMilestone
+        from starter.operating import orders
 
         wish = orders.Wish(
             ReverseMilestone,
@@ -130,8 +130,8 @@ def complete(
 ) -> None:
     """Release all that is still held to the seller."""
     with spoken(as_json=json):
-        from models.commands import Complete  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import Complete
+        from starter.operating import orders
 
         wish = orders.Wish(
             Complete,
@@ -156,8 +156,8 @@ def cancel(
 ) -> None:
     """End an escrow: what is still held returns to the buyer, the seller keeps what was approved."""
     with spoken(as_json=json):
-        from models.commands import Cancel  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import Cancel
+        from starter.operating import orders
 
         sending = orders.Sending(operator, id_, expect_version, home, quiet=json, yes=yes)
         say(*orders.send(orders.ending(Cancel, escrow_id, reason), sending), as_json=json)
@@ -176,8 +176,8 @@ def refund(
 ) -> None:
     """Return everything to the buyer before the work has started."""
     with spoken(as_json=json):
-        from models.commands import Refund  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import Refund
+        from starter.operating import orders
 
         sending = orders.Sending(operator, id_, expect_version, home, quiet=json, yes=yes)
         say(*orders.send(orders.ending(Refund, escrow_id, reason), sending), as_json=json)

@@ -35,8 +35,8 @@ def list_(
 ) -> None:
     """List payouts of all tenants, or some of them."""
     with spoken(as_json=json):
-        from ledger.oversight import Wanted  # noqa: PLC0415
-        from starter.operating.lookup import look_up  # noqa: PLC0415
+        from ledger.oversight import Wanted
+        from starter.operating.lookup import look_up
 
         said = {"tenant": tenant, "status": status, "party": party}
         matching = {name: str(value) for name, value in said.items() if value is not None}
@@ -47,7 +47,7 @@ def list_(
 def show(payout_id: PayoutArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one payout."""
     with spoken(as_json=json):
-        from starter.operating import lookup  # noqa: PLC0415
+        from starter.operating import lookup
 
         say(*lookup.show("payout", payout_id, home, quiet=json), as_json=json)
 
@@ -64,8 +64,8 @@ def request(
 ) -> None:
     """Ask for a payout that waits: it goes if it may."""
     with spoken(as_json=json):
-        from models.commands import RequestPayout  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import RequestPayout
+        from starter.operating import orders
 
         wish = orders.Wish(RequestPayout, "payout", payout_id, asks=lambda found: orders.to_send(found, payout_id))
         sending = orders.Sending(operator, id_, expect_version, home, quiet=json, yes=yes)
@@ -87,8 +87,8 @@ def retry(
 ) -> None:
     """Send a payout again that failed or came back."""
     with spoken(as_json=json):
-        from models.commands import RetryPayout  # noqa: PLC0415
-        from starter.operating import orders  # noqa: PLC0415
+        from models.commands import RetryPayout
+        from starter.operating import orders
 
         wish = orders.Wish(
             RetryPayout,

@@ -23,7 +23,8 @@ def spoken(*, as_json: bool = False) -> Iterator[None]:
     except MisuseError as error:
         raise complain("wrong_input", str(error), MISUSED, as_json=as_json) from error
     except EndedError as error:
-        raise complain(error.code, str(error), error.exit_code, as_json=as_json, **error.members) from error
+        message = str(error) if as_json else error.told
+        raise complain(error.code, message, error.exit_code, as_json=as_json, **error.members) from error
     except StackError as error:
         raise complain("server_failed", str(error), FAILED, as_json=as_json) from error
     except (KeyboardInterrupt, typer.Abort):

@@ -21,8 +21,8 @@ def up(home: HomeOption = None, json: JsonOption = False) -> None:
     line says where everything is, as soon as it works.
     """
     with spoken(as_json=json):
-        from starter.progress import Progress  # noqa: PLC0415
-        from starter.servers import keep_up, read_settings  # noqa: PLC0415
+        from starter.progress import Progress
+        from starter.servers import keep_up, read_settings
 
         config = read_settings()
         with Progress(quiet=json) as progress:
@@ -36,9 +36,9 @@ def api(json: JsonOption = False) -> None:
     HOLDFAST_API_HOST and HOLDFAST_API_PORT. The embedded stack of `holdfast up` has the API already.
     """
     with spoken(as_json=json):
-        import os  # noqa: PLC0415
+        import os
 
-        from starter.servers import read_settings  # noqa: PLC0415
+        from starter.servers import read_settings
 
         config = read_settings()
         needed = {
@@ -61,7 +61,7 @@ def worker(json: JsonOption = False) -> None:
     describes. SIGTERM or Ctrl-C lets it finish what it has begun. The embedded stack has a worker already.
     """
     with spoken(as_json=json):
-        from starter.servers import external, read_settings  # noqa: PLC0415
+        from starter.servers import external, read_settings
 
         if external(read_settings()) is None:
             raise MisuseError(
@@ -79,7 +79,7 @@ def migrate(json: JsonOption = False) -> None:
     this by itself.
     """
     with spoken(as_json=json):
-        from starter.servers import migrate_external, read_settings  # noqa: PLC0415
+        from starter.servers import migrate_external, read_settings
 
         migrate_external(read_settings())
         say("The schema is up to date.", {"up_to_date": True}, as_json=json)
@@ -87,9 +87,9 @@ def migrate(json: JsonOption = False) -> None:
 
 def _run_module(name: str, what: str) -> None:
     """Become the program of that name. Raises ``MisuseError`` for what it says is missing, ``StackError``."""
-    import os  # noqa: PLC0415
+    import os
 
-    from starter.servers import unreachable  # noqa: PLC0415
+    from starter.servers import unreachable
 
     try:
         runpy.run_module(name, run_name="__main__")

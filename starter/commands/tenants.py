@@ -26,7 +26,7 @@ def create(
 ) -> None:
     """Make a tenant with live books, books for rehearsals, and two keys for each, which are shown this once."""
     with spoken(as_json=json):
-        from starter.operating import accounts  # noqa: PLC0415
+        from starter.operating import accounts
 
         say(*accounts.create(name, reporting_currency, home, quiet=json), as_json=json)
 
@@ -37,8 +37,8 @@ def list_(
 ) -> None:
     """List the tenants."""
     with spoken(as_json=json):
-        from ledger.oversight import Wanted  # noqa: PLC0415
-        from starter.operating.lookup import look_up  # noqa: PLC0415
+        from ledger.oversight import Wanted
+        from starter.operating.lookup import look_up
 
         say(*look_up(Wanted("tenant", limit, after), home, quiet=json), as_json=json)
 
@@ -47,7 +47,7 @@ def list_(
 def show(tenant_id: TenantArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one tenant."""
     with spoken(as_json=json):
-        from starter.operating import lookup  # noqa: PLC0415
+        from starter.operating import lookup
 
         say(*lookup.show("tenant", tenant_id, home, quiet=json), as_json=json)
 
@@ -56,7 +56,7 @@ def show(tenant_id: TenantArgument, home: HomeOption = None, json: JsonOption = 
 def keys(tenant_id: TenantArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """List the API keys of a tenant and of its rehearsals, without the keys themselves."""
     with spoken(as_json=json):
-        from starter.operating import accounts  # noqa: PLC0415
+        from starter.operating import accounts
 
         say(*accounts.list_keys(tenant_id, home, quiet=json), as_json=json)
 
@@ -73,8 +73,8 @@ def rotate_key(
 ) -> None:
     """Make a new key like this one, which stops working after a while."""
     with spoken(as_json=json):
-        from starter.operating import accounts  # noqa: PLC0415
-        from starter.operating.clock import duration  # noqa: PLC0415
+        from starter.operating import accounts
+        from starter.operating.clock import duration
 
         say(*accounts.rotate(key, tenant_id, duration("--grace", grace), home, quiet=json), as_json=json)
 
@@ -83,7 +83,7 @@ def rotate_key(
 def revoke_key(key: KeyArgument, tenant_id: KeysTenant, home: HomeOption = None, json: JsonOption = False) -> None:
     """Let a key open nothing any more, at once."""
     with spoken(as_json=json):
-        from starter.operating import accounts  # noqa: PLC0415
+        from starter.operating import accounts
 
         say(*accounts.revoke(key, tenant_id, home, quiet=json), as_json=json)
 
@@ -113,6 +113,6 @@ def advance(
 ) -> None:
     """Move the clock ahead; ends when every deadline that came due has been handled."""
     with spoken(as_json=json):
-        from starter.operating import clock  # noqa: PLC0415
+        from starter.operating import clock
 
         say(*clock.advance(tenant_id, by, to, home, quiet=json), as_json=json)

@@ -3,20 +3,17 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from models import forms
 from models.exchange import MOST_RATE, Rate
-from models.fields import PartyId
-from models.parties import Email
+from models.forms import why
 from starter.deals.deal_text import Problem, Source, Where
 
 _OUT_OF_RANGE: Final = frozenset({"less_than_equal", "greater_than_equal"})
-_PARTY_ID, _EMAIL = (
-    next(one.pattern for one in get_args(kind) if isinstance(one, StringConstraints)) for kind in (PartyId, Email)
-)
 # As pydantic tells them. They are wider than those of what may be written down (LEAST_RATE, MOST_RATE).
 _RATE_LIMITS: Final = frozenset(
     repr(getattr(limit, side))
@@ -35,8 +32,6 @@ _EXPECTED: Final = {
     "int_parsing": "a whole number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
-    "time_delta_type": "a duration such as P14D",
-    "time_delta_parsing": "a duration such as P14D",
     "date_type": "a date such as 2026-06-15",
     "date_parsing": "a date such as 2026-06-15",
     "date_from_datetime_parsing": "a date such as 2026-06-15",
@@ -80,12 +75,10 @@ def _wording(detail: ErrorDetails, context: Mapping[str, Any]) -> str:
         return (
             "a rate is above 0" if kind == "greater_than_equal" else f"a rate is at most {MOST_RATE:f}, found {found}"
         )
-    if kind == "string_pattern_mismatch" and context["pattern"] == _PARTY_ID:
+    if kind == "string_pattern_mismatch" and context["pattern"] == forms.PARTY:
         return "expected letters, digits and . _ : -; no e-mail address"
-    if kind == "string_pattern_mismatch" and context["pattern"] == _EMAIL:
-        return f"expected an address such as alice@example.com, found {found}"
     if kind == "string_pattern_mismatch":
-        return f"{found} does not match {context['pattern']}"
+        return f"{why(detail)}, found {found}"
     if kind == "value_error":
         return f"{context['error']}{_percentage(detail['input'])}"
     message = detail["msg"]

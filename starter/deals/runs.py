@@ -17,6 +17,7 @@ from typing import Final
 
 from models import ids
 from starter.embedded.child import StackError
+from starter.endings import NOT_FOUND, EndedError
 from starter.misuse import MisuseError
 
 PLAYING: Final = "playing"
@@ -106,12 +107,12 @@ class Runs:
         return Run(f"{now:{_STARTED}}-{secrets.token_hex(3)}", str(file.resolve()), digest)
 
     def find(self, identifier: str, file: Path, digest: str) -> Run:
-        """The run to resume. Raises ``MisuseError`` when it is unknown, or when the file says something else by now."""
+        """The run to resume. Raises ``EndedError`` (not_found), ``MisuseError`` when the file says something else."""
         run = self._read(identifier)
         if run is None:
             known = [one.id for one in self._all() if one.file == str(file.resolve())]
             what_is = f"the last runs of this file: {', '.join(known[:3])}" if known else "this file was never run here"
-            raise MisuseError(f"there is no run {identifier!r} in {self._place}; {what_is}")
+            raise EndedError(NOT_FOUND, "not_found", f"there is no run {identifier!r} in {self._place}; {what_is}")
         if run.digest != digest:
             raise MisuseError(
                 f"{file} is not what run {run.id} was started with: a run is resumed with the same deal. "

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.exceptions import TemporalError
 
 from ledger.engine import connect
+from starter.arrival import OutcomeUnknownError
 from starter.deals.deal import Deal
 from starter.deals.play import Played, Player
 from starter.deals.report import Books, read_books, show, verdict
@@ -22,7 +23,6 @@ from starter.embedded.child import StackError
 from starter.invocation import suggested
 from starter.payloads import connected
 from starter.progress import Progress, console
-from starter.sender import OutcomeUnknownError
 from starter.servers import Servers, embedded, external, read_settings, unreachable
 
 T = TypeVar("T")

@@ -35,9 +35,10 @@ class Ports:
 
     def _configured(self, name: str, port: int) -> int:
         if not self._hold(port):
+            variable = f"HOLDFAST_{name.upper()}_PORT"  # as settings.py has it
             raise StackError(
-                f"Port {port}, configured for {name}, is taken or not allowed. Stop what uses it, choose another port, "
-                "or configure none and Holdfast takes a free one."
+                f"Port {port} ({variable}) is taken or not allowed. Stop what uses it, or set {variable} to another "
+                "one, or to 0 for a free one."
             )
         return port
 

@@ -29,7 +29,7 @@ _READY_SECONDS = 60.0
 _KILLS_ON_THE_WAY_UP = 3
 _WORKER_GRACE_SECONDS = 35.0  # a little more than the worker gives its activities
 _SANDBOX_GRACE_SECONDS = 8.0
-_API_GRACE_SECONDS = 15.0
+_API_GRACE_SECONDS = 20.0  # a little more than it gives its requests
 _SUPERVISION_SECONDS = 0.1
 # Alembic keeps the migration it is running in the module, so that two stacks of one process take turns.
 _MIGRATING = threading.Lock()
@@ -41,7 +41,7 @@ class Stack:
 
     ``progress`` is called with one line for a person, from any thread. A port of 0 takes a free one and keeps it. The
     commands replace what is run for the worker and the sandbox, whose arguments are appended to its own. The sandbox
-    posts its signed events to ``webhook_url``, if there is one.
+    posts its signed events to ``webhook_url``, or to the API if there is one.
     """
 
     def __init__(
@@ -85,11 +85,17 @@ class Stack:
     ) -> None:
         self.stop()
 
-    def start(self) -> Endpoints:
-        """Start everything and return when it works. Raises ``StackError``, after which nothing is left running."""
+    def start(self, ready: Callable[[], None] = lambda: None) -> Endpoints:
+        """Start everything and return when it works. Raises ``StackError``, after which nothing is left running.
+
+        ``ready`` is called when it works, before others are told: whoever hears of it may ask for its end at once.
+        """
         self._home.acquire()
         try:
-            return self._bring_up()
+            endpoints = self._bring_up()
+            ready()
+            self._home.announce(endpoints)
+            return endpoints
         except OSError as error:
             self.stop()
             raise StackError(f"The stack in {self._home.root} cannot start: {error}") from error
@@ -135,12 +141,12 @@ class Stack:
         if self._with_api:
             self._progress("Starting the API.")
             self._start(self._api(endpoints))
-        self._home.announce(endpoints)
         return endpoints
 
     def _start_servers(self, endpoints: Endpoints, ports: dict[str, int], secrets: Secrets) -> None:
         self._progress("Starting PostgreSQL, Temporal and the payment sandbox.")
-        temporal = temporal_server.service(self._home, ports["temporal"], ports["temporal_ui"])
+        codec = f"{endpoints.api}/codec" if self._with_api else None
+        temporal = temporal_server.service(self._home, ports["temporal"], ports["temporal_ui"], codec)
         sandbox = self._sandbox(endpoints, ports["sandbox"])
         with ThreadPoolExecutor(max_workers=3) as pool:
             self._all_or_none(
@@ -194,7 +200,9 @@ class Stack:
     def _sandbox(self, endpoints: Endpoints, port: int) -> Service:
         # Not as arguments: everyone on the machine can see those.
         keys = {"SANDBOX_API_KEY": endpoints.stripe_api_key, "SANDBOX_WEBHOOK_SECRET": endpoints.stripe_webhook_secret}
-        webhooks = ("--webhook-url", self._webhook_url) if self._webhook_url else ()
+        ours = f"{endpoints.api}/v1/gateways/stripe/webhook" if self._with_api else None
+        webhook_url = self._webhook_url or ours
+        webhooks = ("--webhook-url", webhook_url) if webhook_url else ()
         command = Command(
             name="sandbox",
             argv=(*self._sandbox_argv, "--data", str(self._home.root / "sandbox.db"), "--port", str(port), *webhooks),

@@ -29,8 +29,11 @@ _CALL_SECONDS = 5.0
 _RETENTION = timedelta(days=30)
 
 
-def service(home: Home, port: int, ui_port: int) -> Service:
-    """Describe the server on ``temporal.db`` in ``home``, with our search attributes."""
+def service(home: Home, port: int, ui_port: int, codec: str | None = None) -> Service:
+    """Describe the server on ``temporal.db`` in ``home``, with our search attributes.
+
+    ``codec`` is the address of the codec endpoint (``starter.api.codec``) by which its UI reads what is encrypted.
+    """
     # Relative: the name becomes part of a URI unescaped, so that a "?" in a directory above it would lose the data.
     storage = (
         "--db-filename",
@@ -41,11 +44,12 @@ def service(home: Home, port: int, ui_port: int) -> Service:
         "synchronous=2",
     )
     listening = ("--ip", "127.0.0.1", "--port", str(port), "--ui-port", str(ui_port), "--ui-disable-news-fetch")
+    reading = ("--ui-codec-endpoint", codec) if codec else ()
     ours_alone = ("--disable-config-file", "--disable-config-env", "--log-level", "warn", "--color", "never")
     attributes = [part for name, kind in SEARCH_ATTRIBUTES.items() for part in ("--search-attribute", f"{name}={kind}")]
     command = Command(
         name="temporal",
-        argv=(str(_program()), "server", "start-dev", *storage, *listening, *ours_alone, *attributes),
+        argv=(str(_program()), "server", "start-dev", *storage, *listening, *reading, *ours_alone, *attributes),
         log=home.logs / "temporal.log",
         env={name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")},
         cwd=home.root,

@@ -13,6 +13,7 @@ from ledger import keys, oversight
 from ledger.engine import connect, for_tenant
 from ledger.keys import NewKey
 from models.ids import is_id
+from starter.deals.telling import duration as spelled
 from starter.misuse import MisuseError
 from starter.operating.lookup import plain, sheet_text
 from starter.operating.office import not_found, office, told_by_name
@@ -26,7 +27,6 @@ _ENTROPY_BYTES: Final = 10
 _KEYS: Final = "Keep the keys now: they are shown this once, and kept nowhere."
 _COLUMNS: Final = (
     Column("id", "code"),
-    Column("tenant", "code"),
     Column("mode", "code"),
     Column("role", "code"),
     Column("name"),
@@ -71,7 +71,8 @@ def rotate(key: str, tenant: str, grace: timedelta, home: Path | None, *, quiet:
     """Make a key like this one, which works for ``grace`` more. Raises ``EndedError`` (not_found, conflict)."""
     with _key(key, tenant, home, quiet=quiet) as (engine, holder):
         made = keys.rotate_key(for_tenant(engine, holder), holder, key, grace)
-    return _new(made, f"The old one, {key}, stops working in {grace}." if grace else f"{key} has stopped working.")
+    until = f"stops working in {spelled(grace)}" if grace else "has stopped working"
+    return _new(made, f"The old one, {key}, {until}.")
 
 
 def revoke(key: str, tenant: str, home: Path | None, *, quiet: bool) -> tuple[str, dict[str, Any]]:

@@ -4,25 +4,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from ledger import reads
+from models import durations
 from starter.endings import UNKNOWN, EndedError
 from starter.misuse import MisuseError
 from starter.operating.office import not_found, office
 from starter.reports.visible import visible
 
-_DURATION: TypeAdapter[timedelta] = TypeAdapter(timedelta)
-
 
 def duration(option: str, text: str) -> timedelta:
     """An ISO 8601 duration that is not negative. Raises ``MisuseError``."""
     try:
-        if text.startswith("P") and (read := _DURATION.validate_json(f'"{text}"')) >= timedelta(0):
-            return read
-    except ValidationError:
-        pass
-    raise MisuseError(f"{option} {visible(text)} is not a duration: write it like P14D, PT36H or P1DT12H.")
+        return durations.read(text)
+    except ValueError:
+        raise MisuseError(
+            f"{option} {visible(text)} is not a duration: write it like P14D, PT36H or P1DT12H."
+        ) from None
 
 
 def advance(
@@ -42,19 +39,14 @@ def advance(
             raise not_found("tenant", tenant, "tenant list")
         wanted = ahead + length if by else length
         if wanted < ahead:
-            raise MisuseError(f"The clock is {_written(ahead)} ahead already, and goes forward only.")
-        desk.progress.doing(f"Moving the clock of {tenant} to {_written(wanted)} ahead.")
+            raise MisuseError(f"The clock is {durations.written(ahead)} ahead already, and goes forward only.")
+        desk.progress.doing(f"Moving the clock of {tenant} to {durations.written(wanted)} ahead.")
         try:
             desk.see_to(lambda _, sender: sender.advance_clock(tenant, wanted))
         except EndedError as error:
             if error.exit_code != UNKNOWN:
                 raise
-            again = f"{error} `test-clock advance --tenant {tenant} --to {_written(wanted)}` goes on."
-            raise EndedError(UNKNOWN, error.code, again, to=_written(wanted)) from error
-    told = f"The clock of {tenant} is {_written(wanted)} ahead; every deadline that came due was handled."
-    return told, {"tenant": tenant, "ahead": _written(wanted)}
-
-
-def _written(time: timedelta) -> str:
-    text: str = _DURATION.dump_python(time, mode="json")
-    return text
+            again = f"{error} `test-clock advance --tenant {tenant} --to {durations.written(wanted)}` goes on."
+            raise EndedError(UNKNOWN, error.code, again, to=durations.written(wanted)) from error
+    told = f"The clock of {tenant} is {durations.written(wanted)} ahead; every deadline that came due was handled."
+    return told, {"tenant": tenant, "ahead": durations.written(wanted)}

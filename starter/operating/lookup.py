@@ -11,6 +11,7 @@ from ledger import oversight, reads
 from ledger.oversight import Kind, Page, Wanted
 from models.escrow import Escrow
 from models.ids import is_id
+from starter.invocation import suggested
 from starter.misuse import MisuseError
 from starter.operating.office import not_found, office
 from starter.progress import console
@@ -28,6 +29,7 @@ _TITLES: Final[dict[Kind, str]] = {
 }
 _ID, _STATUS, _CURRENCY = Column("id", "code"), Column("status", "code"), Column("currency", "code")
 _AMOUNT: Final = Column("amount", "money")
+_MONEY: Final = ("amount", "surcharge", "netted")
 _COLUMNS: Final[dict[Kind, tuple[Column, ...]]] = {
     "tenant": (
         _ID, Column("name"), Column("mode", "code"), Column("reporting_currency", "code", called="currency"),
@@ -70,7 +72,7 @@ def show(kind: Kind, identifier: str, home: Path | None, *, quiet: bool) -> tupl
     parts = escrow.disputes if kind == "dispute" else escrow.payouts
     part = next(one for one in parts if one.id == identifier).model_dump(mode="json")
     document = {"tenant": escrow.tenant, "escrow": escrow.id, "currency": escrow.currency, **part}
-    return particulars(document), document
+    return particulars(document | _major(escrow, document)) + _what_to_do(kind, document), document
 
 
 def found_escrow(engine: Engine, identifier: str) -> Escrow:
@@ -121,7 +123,7 @@ def outcome_text(escrow: Escrow) -> str:
 
 
 def particulars(document: Mapping[str, Any]) -> str:
-    """One member a line; the words of people with every character shown. Amounts are those of the JSON."""
+    """One member a line; the words of people with every character shown."""
     width = max(map(len, document)) + 2
     return "\n".join(
         f"{name.replace('_', ' '):{width}}{visible(_word(value))}" for name, value in document.items() if value
@@ -146,9 +148,22 @@ def _told(wanted: Wanted, found: Page) -> str:
     )
 
 
+def _what_to_do(kind: Kind, document: Mapping[str, Any]) -> str:
+    """How to go on with a payout that has nowhere to go."""
+    if kind != "payout" or document["status"] != "failed" or document["destination"]:
+        return ""
+    line = suggested("payout", "retry", document["id"], "--operator", "NAME", "--destination", "ACCOUNT")
+    return f"\nIt has no destination: `{line}` sends it to one."
+
+
 def _money(escrow: Escrow) -> str:
     parts = {"held": escrow.held, "disputed": escrow.disputed, "released": escrow.released, "refunded": escrow.refunded}
     return ", ".join(f"{name} {escrow.money(amount)}" for name, amount in parts.items())
+
+
+def _major(escrow: Escrow, document: Mapping[str, Any]) -> dict[str, str]:
+    """What is money in it, as people write it."""
+    return {name: str(escrow.money(document[name])) for name in _MONEY if document.get(name)}
 
 
 def _word(value: Any) -> str:

@@ -17,13 +17,14 @@ from temporalio.exceptions import TemporalError
 from ledger.engine import connect
 from ledger.seals import Seals
 from models.errors import ErrorCode, RefusedError
+from starter.arrival import OutcomeUnknownError
 from starter.embedded.child import StackError
 from starter.endings import FAILED, INTERRUPTED, NOT_FOUND, REFUSED, UNKNOWN, EndedError
 from starter.invocation import suggested
 from starter.payloads import connected
 from starter.progress import Progress
 from starter.reports.visible import visible
-from starter.sender import OutcomeUnknownError, Sender
+from starter.sender import Sender
 from starter.servers import Servers, external, read_settings, servers_with_books, unreachable
 
 T = TypeVar("T")
@@ -41,13 +42,18 @@ class Office:
     progress: Progress
     own: bool
 
-    def see_to(self, work: Callable[[Client, Sender], Awaitable[T]], command: str | None = None) -> T:
-        """Have something done through the workflows; ``command`` is the id under which it can be asked for again.
+    def see_to(
+        self, work: Callable[[Client, Sender], Awaitable[T]], command: str | None = None, *, told: bool = True
+    ) -> T:
+        """Have something done through the workflows; ``command`` is the id under which it can be asked for again, which
+        is said before anything is sent unless the person was ``told``.
 
         Raises ``EndedError`` (refused, not_found, outcome_unknown, interrupted) and ``StackError``.
         """
         members = {"command": command} if command else {}
         try:
+            if not told:
+                self.progress.say(f"Command {command}")
             return asyncio.run(self._done(work))
         except OutcomeUnknownError as error:
             hint = f"\nIs a worker running there? `{suggested('worker')}` starts one." if self.own else ""
@@ -60,8 +66,7 @@ class Office:
         except KeyboardInterrupt:
             if command is None:
                 raise
-            told = f"Interrupted. {_AGAIN.format(command)}"
-            raise EndedError(INTERRUPTED, "interrupted", told, **members) from None
+            raise EndedError(INTERRUPTED, "interrupted", f"Interrupted. {_AGAIN.format(command)}", **members) from None
 
     async def _done(self, work: Callable[[Client, Sender], Awaitable[T]]) -> T:
         keys = self.servers.keyring()
@@ -117,8 +122,9 @@ def _refused(error: RefusedError) -> EndedError:
         return EndedError(NOT_FOUND, refusal.code, visible(refusal.message), details=refusal.details)
     if kind is ErrorCode.INTERNAL_ERROR:
         return EndedError(FAILED, refusal.code, visible(refusal.message), details=refusal.details)
-    told = f"Refused, and nothing moved: {refusal.code}: {visible(refusal.message)}"
-    return EndedError(REFUSED, refusal.code, told, details=refusal.details)
+    message = visible(refusal.message)
+    told = f"Refused, and nothing moved: {refusal.code}: {message}"
+    return EndedError(REFUSED, refusal.code, message, told=told, details=refusal.details)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from ledger import oversight
 from models import ids
@@ -23,11 +24,11 @@ from starter.operating.lookup import escrow_document, found_escrow, outcome_text
 from starter.operating.office import Office, not_found, office
 from starter.reports.visible import visible
 
-_OPTIONS: Final = {
-    "id": "--id",
-    "actor.party": "--operator",
-    "expected_version": "--expect-version",
-    "seller_share": "--seller-share",
+_OPTIONS: Final = {"party": "--operator", "expected_version": "--expect-version"}
+_SHAPES: Final = {
+    "party": "write a name of up to 64 letters, digits and . _ : - without blanks, such as olga",
+    "id": "write up to 255 visible ASCII characters, of which the first is not ~",
+    "destination": "write up to 100 letters, digits and _",
 }
 
 Fields = Callable[[Escrow], dict[str, Any]]
@@ -42,7 +43,7 @@ class Sending:
     expect_version: int | None
     home: Path | None
     quiet: bool
-    yes: bool = True
+    yes: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,7 @@ def send(wish: Wish, sending: Sending) -> tuple[str, dict[str, Any]]:
         command = _command(wish, sending, escrow)
         if wish.asks and not sending.yes:
             _ask(desk, f"{wish.asks(escrow)} {outcome_text(escrow)} Go on?")
-        if sending.id is None:
-            desk.progress.say(f"Command {command.id}")
-        after: Escrow = desk.see_to(lambda _, sender: sender.send(command), command.id)
+        after: Escrow = desk.see_to(lambda _, sender: sender.send(command), command.id, told=sending.id is not None)
     return outcome_text(after), {"command": command.id, "escrow": escrow_document(after)}
 
 
@@ -90,7 +89,7 @@ def amount(option: str, text: str, currency: str) -> int:
             return units
     except ValueError:
         pass
-    example = str(Money(12345, currency)).replace(",", "")
+    example = str(Money(12345, currency)).replace(",", "").partition(" ")[0]
     raise MisuseError(
         f"{option} {visible(text)} is not an amount: write it above zero and with {decimals} decimals, like {example}."
     )
@@ -113,6 +112,18 @@ def ending(command: type[Cancel] | type[Refund], escrow: str, reason: str | None
         lambda _: {"reason": reason},
         asks=lambda found: f"Return {found.money(found.held)} to {found.buyer}.",
     )
+
+
+def resolution(word: str, refund_amount: str | None, seller_share: str | None) -> None:
+    """Whether a resolution comes with what belongs to it, and with nothing else. Raises ``MisuseError``."""
+    for option, said, belongs, example in (
+        ("--refund-amount", refund_amount, "partial_refund", "400.00"),
+        ("--seller-share", seller_share, "split", "0.7"),
+    ):
+        if said is None and word == belongs:
+            raise MisuseError(f"--resolution {word} needs {option}, like {option} {example}.")
+        if said is not None and word != belongs:
+            raise MisuseError(f"{option} goes with --resolution {belongs} alone, not with {word}.")
 
 
 def to_send(escrow: Escrow, payout: str) -> str:
@@ -142,13 +153,14 @@ def _command(wish: Wish, sending: Sending, escrow: Escrow) -> Command:
             **{name: value for name, value in fields.items() if value is not None},
         )
     except ValidationError as error:
-        raise MisuseError("\n".join(_wrong(one["loc"], one["msg"]) for one in error.errors())) from error
+        raise MisuseError("\n".join(_wrong(str(one["loc"][-1]), one) for one in error.errors())) from error
 
 
-def _wrong(place: tuple[int | str, ...], why: str) -> str:
-    name = ".".join(map(str, place)) or "party"
-    option = _OPTIONS.get("actor.party" if name == "party" else name) or f"--{name.replace('_', '-')}"
-    return f"{option}: {why.removeprefix('Value error, ')}"
+def _wrong(field: str, error: ErrorDetails) -> str:
+    option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+    if error["type"] == "string_pattern_mismatch" and field in _SHAPES:
+        return f"{option} {visible(str(error['input']))}: {_SHAPES[field]}."
+    return f"{option}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _ask(desk: Office, question: str) -> None:

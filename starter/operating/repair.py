@@ -118,9 +118,9 @@ def _in_parts(page: list[str]) -> Iterator[list[str]]:
 
 
 def _told(round_: _Round, dry_run: bool) -> str:
-    looked = f"{round_.looked_at:,} escrows that are not over were looked at"
+    looked = f"Escrows that are not over: {round_.looked_at:,}."
     if not round_.repaired:
-        return f"{looked}: a workflow looks after each of them."
-    verb = "would be started again" if dry_run else "were started again from the books"
-    remark = f"{looked}; {len(round_.repaired):,} {verb}."
+        return f"{looked} Each has a workflow that looks after it."
+    verb = "Would be started again" if dry_run else "Started again from the books"
+    remark = f"{looked} {verb}: {len(round_.repaired):,}."
     return sheet_text(Sheet("Repair", _COLUMNS, [vars(one) for one in round_.repaired], "", remarks=(remark,)))

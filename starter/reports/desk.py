@@ -20,6 +20,7 @@ from ledger.audit import latest_escrows, story, verify
 from ledger.engine import connect
 from ledger.reports import Span
 from starter.embedded.child import StackError
+from starter.endings import NOT_FOUND, EndedError
 from starter.invocation import EXAMPLE, suggested
 from starter.misuse import MisuseError
 from starter.progress import Progress, console
@@ -58,7 +59,10 @@ class Asked:
 
 
 def answer_report(asked: Asked, home: Path | None) -> bool:
-    """Write a report; answers whether its sums agree. Raises ``MisuseError``, ``StackError``."""
+    """Write a report; answers whether its sums agree.
+
+    Raises ``MisuseError``, ``EndedError`` (not_found) and ``StackError``.
+    """
     span = _span(asked)
     if asked.kind is Kind.TENANTS:
         _refuse_limits(asked)
@@ -77,15 +81,15 @@ def answer_report(asked: Asked, home: Path | None) -> bool:
 
 
 def answer_audit(escrow: str | None, format_: StoryFormat, home: Path | None, *, quiet: bool = False) -> bool:
-    """Write the story of an escrow; answers whether its books are whole. Raises ``MisuseError``, ``StackError``."""
+    """Write the story of an escrow; answers whether its books are whole. Raises as ``answer_report`` does."""
     with _reading(home, quiet=quiet) as engine:
         found = story(engine, escrow) if escrow else None
         if found is None:
-            wrong = (
-                f"there is no escrow {visible(escrow)!s}" if escrow else "Missing argument 'ESCROW', an id like esc_…"
-            )
             known = [f"{one['id']} ({visible(one['title'])})" for one in latest_escrows(engine, _NAMED)]
-            raise MisuseError(f"{wrong}; {_listed('the latest', known)}")
+            latest = _listed("the latest", known)
+            if not escrow:
+                raise MisuseError(f"Missing argument 'ESCROW', an id like esc_…; {latest}")
+            raise _unknown(f"there is no escrow {visible(escrow)}; {latest}")
     _write(story_text(found) if format_ is StoryFormat.TEXT else story_json(found), None)
     return found.verification.whole
 
@@ -98,9 +102,9 @@ def answer_verify(tenant: str | None, escrow: str | None, home: Path | None, *, 
         found = verify(engine, tenant, escrow)
         if escrow is not None and not found.escrows and found.whole:
             if tenant is not None:
-                raise MisuseError(f"{tenant} has no escrow {visible(escrow)}{_its_latest(engine, tenant)}")
+                raise _unknown(f"{tenant} has no escrow {visible(escrow)}{_its_latest(engine, tenant)}")
             known = [one["id"] for one in latest_escrows(engine, _NAMED)]
-            raise MisuseError(f"there is no escrow {visible(escrow)}; {_listed('the latest', known)}")
+            raise _unknown(f"there is no escrow {visible(escrow)}; {_listed('the latest', known)}")
     _write(verification_json(found) if json else verification_text(found), None)
     return found.whole
 
@@ -144,8 +148,14 @@ def _known_tenant(engine: Engine, tenant: str | None, command: str) -> str:
     known = reports.tenants(engine)
     if tenant is not None and any(tenant == one["id"] for one in known):
         return tenant
-    wrong = f"there is no tenant {visible(tenant)}" if tenant else f"`{command}` needs to know of whom: --tenant ten_…"
-    raise MisuseError(f"{wrong}; {_listed('the latest', [one['id'] for one in known[:_NAMED]])}")
+    latest = _listed("the latest", [one["id"] for one in known[:_NAMED]])
+    if not tenant:
+        raise MisuseError(f"`{command}` needs to know of whom: --tenant ten_…; {latest}")
+    raise _unknown(f"there is no tenant {visible(tenant)}; {latest}")
+
+
+def _unknown(message: str) -> EndedError:
+    return EndedError(NOT_FOUND, "not_found", message)
 
 
 def _listed(what: str, known: list[str]) -> str:

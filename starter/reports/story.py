@@ -97,7 +97,9 @@ def _money(story: Story, row: AuditRow) -> Iterator[str]:
 
 def _end(story: Story) -> Iterator[str]:
     found = story.verification
-    if found.whole:
+    if story.partial:
+        yield "Not every row of this chain can be seen from here, so it is not checked."
+    elif found.whole:
         head = f" Its head is {story.rows[-1].hash}." if story.rows else ""
         yield f"The chain is whole: {found.rows} {_plural(found.rows, 'row')}.{head}"
     else:

@@ -1,10 +1,11 @@
 """What happens at a provider without being asked: banks contest, return and fail. Each changes the books and is told.
 
-Source: docs.stripe.com/disputes, docs.stripe.com/api/disputes/object, docs.stripe.com/api/transfer_reversals. Operations
-are named by their key (``transfer_group``), disputes by their id.
+Source: docs.stripe.com/disputes, docs.stripe.com/api/disputes/object, docs.stripe.com/api/transfer_reversals.
+Operations are named by their key (``transfer_group``), disputes by their id.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from starter.sandbox.books import Books
@@ -115,19 +116,17 @@ class Happenings:
 
     def of(self, name: str, document: Any) -> Params:
         """Let happen what a control request asks for: its name and the arguments."""
-        happening = {
+        happenings: dict[str, Callable[..., Params]] = {
             "contest": self.contest,
             "decide": self.decide,
             "reverse": self.reverse,
             "collect": self.collect,
             "fail": self.fail,
-        }.get(name)
-        if happening is None or not isinstance(document, dict):
-            raise invalid(
-                "POST /sandbox/happenings/ and one of contest, decide, reverse, collect, fail, with an object"
-            )
+        }
+        if name not in happenings or not isinstance(document, dict):
+            raise invalid(f"POST an object to /sandbox/happenings/ and one of {', '.join(happenings)}")
         try:
-            return happening(**document)
+            return happenings[name](**document)
         except TypeError as error:
             raise invalid(str(error)) from None
 

@@ -1,9 +1,9 @@
 """The sandbox's HTTP side: who asks, what goes wrong on purpose, what the key remembers, and the control endpoints.
 
 ``/v1/…`` speaks Stripe. ``/sandbox/…`` is for tests: ``POST`` and ``DELETE /sandbox/faults``, ``GET /sandbox/journal``
-(every request seen), ``DELETE /sandbox/keys`` (as if 24 hours had passed), ``POST /sandbox/happenings/{name}`` (what banks
-do by themselves), ``GET /sandbox/events`` and ``POST /sandbox/posting`` (how events are posted: held back, repeated,
-shuffled). ``GET /healthz`` answers when it is up.
+(every request seen), ``DELETE /sandbox/keys`` (as if 24 hours had passed), ``POST /sandbox/happenings/{name}`` (what
+banks do by themselves), ``GET /sandbox/events`` and ``POST /sandbox/posting`` (how events are posted: held back,
+repeated, shuffled). ``GET /healthz`` answers when it is up.
 """
 
 import asyncio

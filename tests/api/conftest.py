@@ -1,4 +1,4 @@
-"""One API process and one pair of workers for all tests of a file."""
+"""One API process and one pair of workers for all tests of this folder, and gone when the next folder begins."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -7,17 +7,22 @@ import pytest
 
 from tests.api.service import Api, Tenant
 from tests.api.service import api as running_api
+from tests.posting import posting
 from tests.workers import Workers
 
 if TYPE_CHECKING:
     from tests.servers import Servers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(servers: "Servers", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A running API with workers behind it."""
     log = tmp_path_factory.mktemp("api") / "api.log"
-    with Workers(servers), running_api(servers, log, HOLDFAST_WEBHOOKS_ALLOW_LOOPBACK="true") as running:
+    with (
+        Workers(servers),
+        posting(servers),
+        running_api(servers, log, HOLDFAST_WEBHOOKS_ALLOW_LOOPBACK="true") as running,
+    ):
         yield running
 
 

@@ -1,4 +1,4 @@
-"""A deal over HTTP, from the agreement to the payout. Source: api.md."""
+"""A deal over HTTP, from the agreement to the payout. Source: http-contract.md."""
 
 import httpx
 

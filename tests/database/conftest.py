@@ -1,11 +1,14 @@
 """Raw connections beside the books: what PostgreSQL refuses, it has to refuse to everybody."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 
+from tests.database.webhook_towns import Town
+from tests.receiver import Receiver, receiving
 from tests.servers import Connection, Servers
+from tests.telling import run
 
 
 @pytest.fixture
@@ -20,3 +23,35 @@ def owner(servers: Servers) -> Iterator[Connection]:
     """A connection as the role that owns the tables and migrates them."""
     with closing(servers.owner()) as connection:
         yield connection
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of the test's own."""
+    with receiving() as open_receiver:
+        yield open_receiver
+
+
+@pytest.fixture
+def towns(servers: Servers) -> Iterator[Callable[[], Town]]:
+    """Markets after which no endpoint is left to post to."""
+    made: list[Town] = []
+
+    def another() -> Town:
+        made.append(Town(servers))
+        return made[-1]
+
+    yield another
+    run(
+        servers.engine,
+        "UPDATE webhook_endpoint SET status = 'disabled', disabled_because = 'over', leased_until = NULL",
+    )
+    for town in made:
+        town.audit()
+        town.pool.dispose()
+
+
+@pytest.fixture
+def town(towns: Callable[[], Town]) -> Town:
+    """One such market."""
+    return towns()

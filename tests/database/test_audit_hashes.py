@@ -5,19 +5,15 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from threading import Barrier
 
 import psycopg
 import pytest
-from alembic import command as alembic
-from alembic.config import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import errors, sql
-from sqlalchemy import create_engine, make_url
+from psycopg import errors
+from sqlalchemy import make_url
 
-from ledger import migrate
 from ledger.audit import GENESIS, story, verify
 from ledger.migrate import upgrade
 from models.states import State
@@ -142,14 +138,7 @@ def fresh(servers: Servers) -> Iterator[str]:
 
 def test_rows_from_before_the_chain_are_chained_in_the_order_of_their_versions(fresh: str) -> None:
     """The migration updates what is append-only, once; the guard is back afterwards."""
-    engine = create_engine(fresh)
-    with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        config.attributes["app_role"] = sql.Identifier("holdfast_app").as_string(None)
-        alembic.upgrade(config, "0003")
-    engine.dispose()
+    upgrade(fresh, to="0003")
     with psycopg.connect(fresh.replace("+psycopg", "")) as connection:
         connection.execute("INSERT INTO tenant (id, name, mode, reporting_currency) VALUES ('t', 't', 'test', 'EUR')")
         for escrow in ("e2", "e1"):

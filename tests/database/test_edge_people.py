@@ -314,7 +314,7 @@ def test_edge_46_a_party_who_asks_for_deletion_is_forgotten_and_the_money_rows_a
     put(market, name="Bob Baumeister", email="bob@example.com", language="th")
     escrow = market.at(State.MILESTONE_APPROVED)
     before = {table: rows(market, table) for table in ("entry", "settlement", "audit")}
-    tenants.erase_party(market.engine, market.tenant, "bob")
+    tenants.erase_party(market.engine, KEYS, market.tenant, "bob")
     bob = known(market, "bob")
     assert (bob.name, bob.email, bob.language) == (None, None, None)
     assert {table: rows(market, table) for table in before} == before
@@ -362,6 +362,6 @@ def test_edge_46_what_is_still_blocked_stays_blocked(market: Market) -> None:
     """Asking for deletion lifts no freeze and forgets no invalid destination."""
     returned(market)
     tenants.block_party(market.engine, market.tenant, "bob", HELD)
-    tenants.erase_party(market.engine, market.tenant, "bob")
+    tenants.erase_party(market.engine, KEYS, market.tenant, "bob")
     row = party(market)
     assert (row["blocked_because"], row["invalid_destination"]) == (HELD, market.destination)

@@ -17,7 +17,7 @@ from activities.channels.email import EmailChannel
 from ledger import reads, tenants
 from models.errors import RefusedError
 from models.states import State
-from tests.market import Market
+from tests.market import KEYS, Market
 from tests.post_office import PASSWORD, REFUSED, PostOffice, post_office
 from tests.telling import (
     address,
@@ -85,7 +85,7 @@ def test_edge_44_a_title_adds_no_header(town: Market, office: PostOffice) -> Non
 
 def test_a_party_without_an_address_gets_no_mail_and_a_line_on_the_console(town: Market, office: PostOffice) -> None:
     """The console is another channel: it tells everybody, in one line each, and never an address."""
-    tenants.erase_party(town.engine, town.tenant, "bob")
+    tenants.erase_party(town.engine, KEYS, town.tenant, "bob")
     know(town, "bob", language="th")
     log = io.StringIO()
     escrow = town.create()

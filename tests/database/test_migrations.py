@@ -16,6 +16,10 @@ from sqlalchemy.exc import IntegrityError
 from ledger import migrate, reads
 from ledger.audit import verify
 from ledger.migrate import upgrade
+from settings import Settings
+from starter.embedded.child import StackError
+from starter.misuse import MisuseError
+from starter.servers import migrate_external
 from tests.servers import Servers, one
 
 MIGRATE = "import os; from ledger.migrate import upgrade; upgrade(os.environ['URL'])"
@@ -113,3 +117,66 @@ def test_a_migration_that_fails_leaves_nothing_behind(fresh: str) -> None:
     with psycopg.connect(fresh.replace("+psycopg", "")) as connection:
         assert one(connection, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     upgrade(fresh)
+
+
+def own(servers: Servers, migration_url: str, **said: str) -> Settings:
+    """Settings of somebody who has servers of their own."""
+    given = {
+        "migration_url": migration_url,
+        "database_url": servers.endpoints.database_url,
+        "api_database_url": servers.endpoints.api_database_url,
+        **said,
+    }
+    return Settings.model_validate(given)
+
+
+def test_a_database_of_ones_own_gets_the_same_schema_for_both_roles(servers: Servers, fresh: str) -> None:
+    """Workers' and the API's role get their rights by the names that their addresses say."""
+    migrate_external(own(servers, fresh))
+    assert catalog(fresh) == catalog(servers.endpoints.migration_url)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"api_database_url": ""}, "HOLDFAST_API_DATABASE_URL does not name a role"),
+        ({"database_url": "postgresql+psycopg://127.0.0.1/x"}, "HOLDFAST_DATABASE_URL does not name a role"),
+        ({"api_database_url": "postgresql+psycopg://holdfast_app:x@127.0.0.1/x"}, "the API needs its own"),
+        ({"keys": "k1:short"}, "HOLDFAST_KEYS: key 1 of the keyring is not"),
+    ],
+)
+def test_settings_that_are_wrong_are_told_before_anything_is_made(
+    servers: Servers, fresh: str, wrong: dict[str, str], said: str
+) -> None:
+    """Each by its name."""
+    with pytest.raises(MisuseError, match=said):
+        migrate_external(own(servers, fresh, **wrong))
+    with psycopg.connect(fresh.replace("+psycopg", "")) as connection:
+        assert one(connection, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+
+
+def test_all_three_addresses_are_needed_and_a_role_that_is_missing_is_named(servers: Servers, fresh: str) -> None:
+    """The API's role is to be made beforehand, as the page about servers of your own says."""
+    settings = own(servers, fresh)
+    for name in ("migration_url", "database_url", "api_database_url"):
+        with pytest.raises(MisuseError, match="must all be set"):
+            migrate_external(settings.model_copy(update={name: None}))
+    with pytest.raises(StackError, match=r'role "nobody" does not exist'):
+        migrate_external(own(servers, fresh, api_database_url="postgresql+psycopg://nobody:x@127.0.0.1/x"))
+
+
+FIRST_PARTY = """
+INSERT INTO tenant (id, name, mode, reporting_currency) VALUES ('ten_1', 'Old', 'test', 'EUR');
+INSERT INTO party (tenant_id, id, name) VALUES ('ten_1', 'bob', 'Bob');
+"""
+
+
+def test_names_of_an_earlier_release_ask_for_the_keys(servers: Servers, fresh: str) -> None:
+    """It says which setting is missing; with it the names are moved."""
+    upgrade(fresh, to="0008")
+    with psycopg.connect(fresh.replace("+psycopg", "")) as connection:
+        connection.execute(FIRST_PARTY)
+    with pytest.raises(MisuseError, match="HOLDFAST_KEYS must be set"):
+        migrate_external(own(servers, fresh))
+    migrate_external(own(servers, fresh, keys=servers.endpoints.keys))
+    assert catalog(fresh) == catalog(servers.endpoints.migration_url)

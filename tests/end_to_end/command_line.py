@@ -47,8 +47,17 @@ class CommandLine:
 
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         """Start a command without waiting for its end."""
+        return self._start(arguments, environment, subprocess.DEVNULL)
+
+    def start_at(self, terminal: int, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a command for a person who types at a terminal, which is open as a file of that number."""
+        return self._start(arguments, {}, terminal)
+
+    def _start(
+        self, arguments: tuple[str | Path, ...], environment: dict[str, str], stdin: int
+    ) -> subprocess.Popen[str]:
         # In an activated environment the program would call itself by its name alone.
-        path = [one for one in os.get_exec_path() if Path(one) != PROGRAM.parent]
+        path_of = {"PATH": os.pathsep.join(one for one in os.get_exec_path() if Path(one) != PROGRAM.parent)}
         ours = {
             name: value
             for name, value in os.environ.items()
@@ -56,12 +65,12 @@ class CommandLine:
         }
         return subprocess.Popen(
             [PROGRAM, *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self._directory,
-            env={**ours, "PATH": os.pathsep.join(path), "HOLDFAST_HOME": str(self.home), **environment},
+            env={**ours, **path_of, "HOLDFAST_HOME": str(self.home), "HOLDFAST_API_PORT": "0", **environment},
         )
 
     def __call__(self, *arguments: str | Path, **environment: str) -> Ended:
@@ -81,7 +90,9 @@ class CommandLine:
             ended = finish(process)
             assert ended.code == 0, ended
             assert endpoints.temporal_ui in ended.out + ended.err
-            assert f"Temporal      {endpoints.temporal_address}\n" in ended.out
+            assert f"API            {endpoints.api}\n" in ended.out
+            assert f"Temporal       {endpoints.temporal_address}\n" in ended.out
+            assert f"Read payloads  {endpoints.api}/codec/login\n" in ended.out
             assert f"{shlex.quote(str(PROGRAM))} run examples/website-redesign.yaml\n" in ended.out
             assert not any(runs(pid) for pid in children.values())
         finally:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -88,6 +88,11 @@ def test_one_cent_or_one_day_is_noticed(
     assert lasting(ended.out) != recorded(name).read_text()
 
 
+def still(books: Books) -> dict[str, Any]:
+    """All rows but those of what the provider tells by itself, whenever it does."""
+    return {table: rows for table, rows in books.rows().items() if table != "gateway_event"}
+
+
 @pytest.mark.parametrize("name", ["tiers", "clearance", "foreign-currency"])
 def test_what_changed_in_mid_story_is_not_written_again(holdfast: CommandLine, name: str) -> None:
     """Playing such a run again changes no row: a policy's first version does not come back as a third."""
@@ -96,10 +101,10 @@ def test_what_changed_in_mid_story_is_not_written_again(holdfast: CommandLine, n
     books, example = Books(endpoints), EXAMPLES / f"{name}.yaml"
     first, run = play(holdfast, example), holdfast.runs()[0]
     assert eventually(lambda: not books.rows()["outbox"][0])  # people are told of things in their own time
-    before = books.rows()
+    before = still(books)
     again = holdfast("run", example, "--run-id", run.id, COLUMNS="120")
     assert (again.code, again.out) == (0, first.out)
-    assert books.rows() == before
+    assert still(books) == before
 
 
 def test_the_marketplace_can_change_its_parties_in_mid_story(holdfast: CommandLine, tmp_path: Path) -> None:

@@ -63,18 +63,22 @@ def test_a_newcomer_finds_the_tenant_of_the_run(holdfast: CommandLine, played: R
     assert listed.code == 0, listed
     assert played.tenant in listed.out
     assert played.escrow in listed.out
-    for asked in (
-        ("report", "fees"),
-        ("report", "fees", "--tenant", "ten_unknown"),
-        ("verify", "--tenant", "x\x1b[2J"),
+    for asked, code in (
+        (("report", "fees"), 2),
+        (("report", "fees", "--tenant", "ten_unknown"), 4),
+        (("verify", "--tenant", "x\x1b[2J"), 4),
     ):
         refused = holdfast(*asked)
-        assert (refused.code, refused.out) == (2, "")
+        assert (refused.code, refused.out) == (code, "")
         assert played.tenant in refused.err
         assert "\x1b" not in refused.err
-    for wanted in (("audit",), ("audit", "esc_unknown"), ("verify", "--escrow", "esc_unknown")):
+    for wanted, code in (
+        (("audit",), 2),
+        (("audit", "esc_unknown"), 4),
+        (("verify", "--escrow", "esc_unknown"), 4),
+    ):
         refused = holdfast(*wanted)
-        assert (refused.code, refused.out) == (2, "")
+        assert (refused.code, refused.out) == (code, "")
         assert played.escrow in refused.err
 
 
@@ -159,7 +163,7 @@ def test_another_tenant_s_escrow_is_not_found(holdfast: CommandLine, played: Run
     own = holdfast("verify", "--tenant", played.tenant, "--escrow", "esc_unknown")
     with tampering(holdfast) as superuser:
         superuser.execute("DELETE FROM tenant WHERE id = 'ten_o'")
-    assert (other.code, other.out) == (own.code, own.out) == (2, "")
+    assert (other.code, other.out) == (own.code, own.out) == (4, "")
     assert other.err.splitlines()[-1] == f"ten_o has no escrow {played.escrow}; it has none yet"
     assert own.err.splitlines()[-1] == f"{played.tenant} has no escrow esc_unknown; its latest is {played.escrow}"
     assert holdfast("verify", "--tenant", played.tenant, "--escrow", played.escrow).code == 0

@@ -235,7 +235,10 @@ def test_what_needs_no_server_is_answered_without(tmp_path: Path) -> None:
     assert forgotten.code == 2
     assert f"For example: {shlex.quote(str(PROGRAM))} run examples/website-redesign.yaml" in forgotten.err
     nobody = holdfast(
-        "worker", TEMPORAL_ADDRESS="127.0.0.1:1", HOLDFAST_DATABASE_URL="postgresql+psycopg://a:b@127.0.0.1:1/c"
+        "worker",
+        TEMPORAL_ADDRESS="127.0.0.1:1",
+        HOLDFAST_DATABASE_URL="postgresql+psycopg://a:b@127.0.0.1:1/c",
+        HOLDFAST_KEYS=f"k1:{'A' * 43}=",
     )
     assert nobody.code == 1
     assert nobody.err.splitlines() == [

@@ -82,6 +82,12 @@ def test_its_environment_leads_settings_and_the_temporal_sdk_to_it(shared: tuple
     _, endpoints = shared
     assert endpoints.environment() == {
         "HOLDFAST_DATABASE_URL": endpoints.database_url,
+        "HOLDFAST_API_DATABASE_URL": endpoints.api_database_url,
+        "HOLDFAST_KEYS": endpoints.keys,
+        "HOLDFAST_BOOTSTRAP_SECRET": endpoints.bootstrap_secret,
+        "HOLDFAST_CODEC_SECRET": endpoints.codec_secret,
+        "HOLDFAST_TEMPORAL_UI_URL": endpoints.temporal_ui,
+        "HOLDFAST_WEBHOOKS_ALLOW_LOOPBACK": "true",
         "HOLDFAST_MIGRATION_URL": endpoints.migration_url,
         "HOLDFAST_STRIPE_API_BASE": endpoints.stripe_api_base,
         "HOLDFAST_STRIPE_API_KEY": endpoints.stripe_api_key,
@@ -229,7 +235,7 @@ def test_a_taken_port_is_named_and_nothing_is_left_running(place: Path) -> None:
     """A configured port that somebody listens on is refused, and the directory is free again."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(StackError, match=f"Port {port}, configured for temporal_ui, is taken"):
+        with pytest.raises(StackError, match=rf"Port {port} \(HOLDFAST_TEMPORAL_UI_PORT\) is taken .* to 0"):
             _new_stack(place, temporal_ui_port=port).start()
     assert running(place) is None
     assert not _pids(place)

@@ -78,6 +78,20 @@ class SandboxProcess:
         """Make it forget every key, as if a day had passed."""
         self._http.delete("/sandbox/keys").raise_for_status()
 
+    def happen(self, name: str, **what: Any) -> dict[str, Any]:
+        """Let something happen that nobody asked for (see ``starter.sandbox.happenings``); answers what it changed."""
+        answer = self._http.post(f"/sandbox/happenings/{name}", json=what)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    def posting(self, **how: Any) -> None:
+        """Change how events are posted (see ``starter.sandbox.webhooks.Posting``)."""
+        self._http.post("/sandbox/posting", json=how).raise_for_status()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return every event, oldest first."""
+        return list(self._http.get("/sandbox/events").json())
+
     def journal(self, key: str) -> list[dict[str, Any]]:
         """Return every request that came with this key."""
         return list(self._http.get("/sandbox/journal", params={"key": key}).json())

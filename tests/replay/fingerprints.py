@@ -12,6 +12,7 @@ from temporalio.client import WorkflowHistory
 _ID = re.compile(r"\b(ten|pty|esc|mil|dsp|set|txn|pay|evt|dln|chg|cmd|cbk)_[0-9a-z]{26}\b")
 _RUN = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _ACCOUNT = re.compile(r"\bacct_[0-9a-z]{26}\b")
+_PROVIDERS = re.compile(r"\b(pi|tr|ch)_[A-Za-z0-9]{24}\b")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?")
 _HOUR = 3600
 
@@ -60,4 +61,5 @@ def _decoded(payloads: Payloads) -> str:
 
 
 def _masked(line: str) -> str:
-    return _MOMENT.sub("<moment>", _ACCOUNT.sub("<account>", _RUN.sub("<run>", _ID.sub(r"<\1>", line))))
+    line = _PROVIDERS.sub(r"<\1>", _ID.sub(r"<\1>", line))
+    return _MOMENT.sub("<moment>", _ACCOUNT.sub("<account>", _RUN.sub("<run>", line)))

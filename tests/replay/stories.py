@@ -1,5 +1,6 @@
 """The deals whose histories are recorded and replayed: each plays to its end through the real sender and worker."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -33,7 +34,7 @@ from models.screening import ScreenParty, screening_workflow
 from models.states import PayoutStatus, State
 from tests.builders import order
 from tests.servers import soon
-from tests.workflow.scene import Sandbox, Scene
+from tests.workflow.scene import Sandbox, Scene, history
 from workflows.exchange_rates import ExchangeRatesWorkflow
 from workflows.timeouts import TASK_QUEUE
 
@@ -77,6 +78,37 @@ async def funded_by_card(scene: Scene, sandbox: Sandbox) -> list[str]:
     await scene.do(StartWork, escrow)
     await scene.do(Complete, escrow)
     return [*await _over(scene, escrow), charge]
+
+
+async def looked_again(scene: Scene, sandbox: Sandbox) -> list[str]:
+    """A bank debit takes its time; told of something, its workflow asks anew, and the escrow's reads the books."""
+    escrow = await scene.at(State.CREATED)
+    command = order(Fund, escrow, source="gateway", payment_method="pm_usBankAccount_processing")
+    funding = asyncio.create_task(scene.sender.send(command))
+    charge = scene.client.get_workflow_handle(ids.charge_workflow(charge_of(command)))
+
+    async def asks() -> bool:
+        charges = sandbox.charges(charge_of(command))
+        return bool(charges) and bool(sandbox.look_ups(f"payment_intents/{charges[0]['payment_intent']}"))
+
+    async def asks_anew() -> bool:
+        return "ACTIVITY_TASK_CANCEL_REQUESTED" in await history(charge)
+
+    await soon(asks)
+    await charge.signal("look_again")
+    await soon(asks_anew)
+    sandbox.happen("collect", key=charge_of(command))
+    await funding
+    known = (await scene.history(escrow)).count("MARKER_RECORDED")
+
+    async def has_read() -> bool:
+        return (await scene.history(escrow)).count("MARKER_RECORDED") > known
+
+    await scene.handle(escrow).signal("look_again")
+    await soon(has_read)
+    await scene.do(StartWork, escrow)
+    await scene.do(Complete, escrow)
+    return [*await _over(scene, escrow), charge.id]
 
 
 async def payout_unknown(scene: Scene, sandbox: Sandbox) -> list[str]:
@@ -187,7 +219,7 @@ STORIES: Final[dict[str, Story]] = {
     story.__name__: story
     for story in (
         website, cancelled, funded_by_card, payout_unknown, payout_retried, cleared, carried_forward, clawed_back,
-        contested, screened, rates_refreshed,
+        contested, screened, rates_refreshed, looked_again,
     )
 }  # fmt: skip
 

@@ -98,6 +98,11 @@ def test_a_template_that_does_not_fit_is_refused_and_never_an_exception(wrong: d
     assert refusal_of(create.model_copy(update=wrong)).code == "invalid_command"
 
 
+def test_a_date_of_the_event_without_a_template_is_refused_since_nothing_would_come_of_it() -> None:
+    refusal = refusal_of(a_create(event_date=date(2026, 6, 15)))
+    assert (refusal.code, refusal.message[:32]) == ("invalid_command", "event_date goes with a template:")
+
+
 def test_buyer_and_seller_must_be_two_parties() -> None:
     assert refusal_of(a_create(seller="alice")).code == "invalid_command"
 
@@ -168,7 +173,7 @@ def test_a_changed_milestone_keeps_its_id_its_place_and_what_was_not_said() -> N
     assert [(one.type, one.data) for one in decision.events] == [
         ("milestone.changed", {"milestone": second.id, "amount": 100000})
     ]
-    words = {"title": "Build", "description": "In two parts.", "due": date(2026, 12, 1)}
+    words: dict[str, Any] = {"title": "Build", "description": "In two parts.", "due": date(2026, 12, 1)}
     deal.do(ChangeMilestone, milestone=2, **words)
     assert deal.escrow.milestones[1] == second.model_copy(update={"amount": 100000, **words})
 
@@ -182,7 +187,7 @@ def test_a_change_of_nothing_or_of_a_milestone_of_another_escrow_is_refused() ->
     deal = Deal.agreed()
     nothing = deal.refused(ChangeMilestone)
     assert (nothing.code, "a due date" in nothing.message) == ("invalid_command", True)
-    unknown = deal.refused(ChangeMilestone, milestone=new_id("mil"), title="Mine")
+    unknown = deal.refused(ChangeMilestone, milestone=new_id("mil"))
     assert unknown.code == "not_found"
     assert unknown.details == {"milestones": [one.id for one in deal.escrow.milestones]}
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from models.durations import EXPECTED
 from starter.deals.deal import load
 from starter.deals.telling import told
 from starter.deals.written import ACTIONS, ESCROW
@@ -111,7 +112,7 @@ MISTAKES: Final = {
     ),
     "duration": (
         (LAST, "  - {do: advance_clock, by: 14}\n"),
-        "deal.yaml:17:29: by: expected a duration such as P14D, found '14'",
+        f"deal.yaml:17:29: by: {EXPECTED}",
     ),
     "a name that is an address": (
         ("  alice:\n", "  alice@example.com:\n"),
@@ -166,7 +167,7 @@ MISTAKES: Final = {
     ),
     "no address": (
         ("payout_destination: acct_bob", "email: bob"),
-        "deal.yaml:5:16: email: expected an address such as alice@example.com, found 'bob'",
+        "deal.yaml:5:16: email: expected an address such as bob@example.com, found 'bob'",
     ),
     "a rate as a word": (
         ("escrow:\n", "rates: [{base: EUR, quote: USD, rate: one}]\nescrow:\n"),

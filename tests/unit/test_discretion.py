@@ -16,20 +16,34 @@ from models.commands import (
 )
 from models.deadlines import defer
 from models.decision import Case
-from models.discretion import FROZEN, ON_HOLD, escrow_for, refusal_for
+from models.discretion import (
+    DECLINED,
+    FOR_THE_PLATFORM,
+    FROZEN,
+    ON_HOLD,
+    escrow_for,
+    event_for,
+    refusal_for,
+    types_for,
+)
 from models.errors import ErrorCode, Refusal
 from models.escrow import Escrow
 from models.facts import Party
+from models.notification_texts import EVENTS
 from models.payout_terms import PayoutTerms
 from models.policies import CompliancePolicy, Policies, ReleasePolicy, VerifiedAbove
 from models.states import PayoutStatus, State
+from models.webhooks import PUBLISHED
+from models.webhooks import WITHHELD as WITHHELD_DATA
 from tests.builders import Deal, order, policies
+from tests.unit.test_notifications import emitted
 
 WHY = "name on list 7: Fraud"
 SUSPECT = Party(blocked_because=WHY)
 PRIVATE = ("acct_bob", "kyc", "verified", WHY, "blocked")
 STAFF: tuple[Role, ...] = ("operator", "platform", "system")
-WITHHELD = {ErrorCode.PARTY_BLOCKED, ErrorCode.PAYOUT_HELD, ErrorCode.KYC_REQUIRED}
+WITHHELD = {ErrorCode.PARTY_BLOCKED, ErrorCode.PAYOUT_HELD, ErrorCode.KYC_REQUIRED, ErrorCode.PAYMENT_DECLINED}
+POSSIBLE = PUBLISHED | WITHHELD_DATA  # every field that any event has
 PARTIES: tuple[Role, ...] = ("buyer", "seller")
 
 
@@ -211,3 +225,72 @@ def test_a_new_field_of_a_payout_stays_unsaid_to_the_other_side() -> None:
     loud = deal.escrow.payouts[0].model_copy(update={"requested": True, "enough": True, "reference": "tr_1"})
     (payout,) = escrow_for("buyer", deal.escrow.model_copy(update={"payouts": (loud,)})).payouts
     assert (payout.requested, payout.enough, payout.reference) == (False, False, None)
+
+
+@pytest.mark.parametrize("role", PARTIES)
+def test_a_party_does_not_read_the_gateways_own_words_about_a_card(role: Role) -> None:
+    raw = "generic_decline: Stripe refused: risk score 91 (req_1)"
+    refusal = Refusal(code="payment_declined", message=f"the charge did not go through: {raw}", details={"reason": raw})
+    told = refusal_for(role, refusal)
+    assert (told.code, told.message, told.details) == ("payment_declined", DECLINED, {})
+
+
+def test_every_event_that_there_is_is_sorted_by_who_reads_of_it() -> None:
+    """A new event is for the platform alone on purpose, or some of its fields are listed for a side."""
+    listed = {role: types_for(role) or frozenset() for role in PARTIES}
+    told = listed["buyer"] | listed["seller"]
+    assert told.isdisjoint(FOR_THE_PLATFORM)
+    assert told | FOR_THE_PLATFORM == EVENTS.keys()
+    assert listed["seller"] - listed["buyer"] == {"payout.due"}
+
+
+def test_no_field_is_listed_that_its_event_does_not_have() -> None:
+    said: dict[str, set[str]] = {}
+    for name, _, keys in emitted():
+        said.setdefault(name, set()).update(keys)
+    for role in PARTIES:
+        for name in types_for(role) or ():
+            everything = dict.fromkeys(POSSIBLE, "alice") | {"hold": "manual"}
+            told = event_for(role, "alice", name, everything)
+            assert told is not None
+            assert told.keys() <= said[name], name
+
+
+@pytest.mark.parametrize("role", PARTIES)
+def test_an_event_or_a_field_that_nobody_sorted_stays_unsaid(role: Role) -> None:
+    for name in ("escrow.invented", *FOR_THE_PLATFORM):
+        assert event_for(role, "alice", name, {"command": "key-1", "amount": 5}) is None
+    assert event_for(role, "alice", "escrow.created", {"amount": 5, "invented": WHY}) == {"amount": 5}
+
+
+@pytest.mark.parametrize("hold", ["blocked", "kyc", "minimum", "invented", None])
+def test_a_hold_that_is_not_the_buyers_business_did_not_happen_for_the_buyer(hold: str | None) -> None:
+    data = {"payout": "pay_1", "amount": 130000, "hold": hold, "reason": WHY}
+    assert event_for("buyer", "alice", "payout.held", data) is None
+    known = hold in {"kyc", "minimum"}
+    rest = {"hold": hold, "reason": WHY} if known else {"reason": ON_HOLD}
+    assert event_for("seller", "bob", "payout.held", data) == {"payout": "pay_1", "amount": 130000} | rest
+
+
+def test_the_buyer_reads_of_a_hold_by_the_terms_and_of_no_amount_that_is_sent() -> None:
+    held = {"payout": "pay_1", "amount": 130000, "hold": "clearance", "reason": "until Monday"}
+    told = {"payout": "pay_1", "hold": "clearance", "reason": "until Monday"}
+    assert event_for("buyer", "alice", "payout.held", held) == told
+    sent = {"payout": "pay_1", "amount": 130000, "reason": "account acct_bob is closed"}
+    for name in ("sent", "paid", "unknown", "failed", "returned", "cancelled"):
+        assert event_for("buyer", "alice", f"payout.{name}", sent) == {"payout": "pay_1"}
+    assert event_for("seller", "bob", "payout.failed", sent) == sent
+
+
+@pytest.mark.parametrize("name", ["receivable.recorded", "receivable.netted"])
+def test_a_debt_is_told_to_whose_it_is(name: str) -> None:
+    debt = {"party": "bob", "amount": 5000}
+    assert event_for("seller", "bob", name, debt) == debt
+    assert event_for("buyer", "alice", name, debt) is None
+    assert event_for("seller", "bob", name, debt | {"party": "alice"}) is None
+
+
+@pytest.mark.parametrize("role", STAFF)
+def test_servers_and_operators_read_every_event_whole(role: Role) -> None:
+    assert types_for(role) is None
+    assert event_for(role, None, "invented", {"hold": "blocked"}) == {"hold": "blocked"}

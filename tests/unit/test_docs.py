@@ -12,6 +12,7 @@ from models.policies import POLICY_KINDS
 from models.postings import AccountKind
 from models.states import mermaid
 from settings import Settings
+from starter.api.vocabulary import CODES
 from starter.deals.deal import load
 from starter.deals.written import ACTIONS
 
@@ -40,6 +41,8 @@ def test_every_setting_is_documented_and_every_documented_setting_exists() -> No
 
 
 def _parsed(text: str, default: object) -> object:
+    if isinstance(default, bool):
+        return {"true": True, "false": False}[text]
     return {} if isinstance(default, dict) and text == "{}" else text
 
 
@@ -136,3 +139,29 @@ def test_the_page_of_edge_cases_says_which_numbers_have_tests() -> None:
     said = {number for part in bounds for number in range(part[0], part[-1] + 1)}
     code = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     assert said == {int(one) for text in code for one in re.findall(r"def test_edge_(\d+)_", text)}
+
+
+def test_every_threat_on_the_page_about_security_names_a_test_that_there_is() -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    table = page.split("<!-- threats -->")[1].split("\n\n")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 25
+    for row in rows:
+        named = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", row)
+        assert named, row
+        for name, path in named:
+            assert f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
+
+
+def test_the_page_about_the_api_lists_every_code_of_an_error_with_its_status_and_no_other() -> None:
+    """Programs branch on codes: none is missing, and none is there that the API does not answer."""
+    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \|", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted((code, str(status)) for code, (status, _) in CODES.items())
+
+
+def test_the_page_about_architecture_says_which_process_needs_every_setting() -> None:
+    """Whoever sets servers of their own up leaves nothing out, and gives no process what it does not need."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.partition("\n| variable | migrate | worker | api |")[2].partition("\n\n")[0]
+    named = re.findall(r"`HOLDFAST_([A-Z_]+)`", table)
+    assert sorted(name.lower() for name in named) == sorted(Settings.model_fields)

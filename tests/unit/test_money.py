@@ -46,6 +46,13 @@ def test_what_is_not_plainly_an_amount_is_refused(text: str) -> None:
         Money.parse(text, "EUR")
 
 
+@pytest.mark.parametrize("text", ["9" * 17, "9" * 10**6, "0." + "0" * 17, "1e60000000", "-" + "1" * 10**6])
+def test_what_is_too_long_for_an_amount_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an amount") as refused:
+        Money.parse(text, "EUR")
+    assert len(str(refused.value)) < 200
+
+
 def test_exponents_come_from_iso_4217() -> None:
     assert {code: exponent(code) for code in ("JPY", "KRW", "ISK", "EUR", "USD", "THB", "KWD", "BHD")} == {
         "JPY": 0, "KRW": 0, "ISK": 0, "EUR": 2, "USD": 2, "THB": 2, "KWD": 3, "BHD": 3,

@@ -97,7 +97,8 @@ def _names(argument: ast.expr, source: Source) -> Iterator[str]:
 @cache
 def _handed_over() -> set[str]:
     """What a variable may be: the names of events that are not emitted where they are written."""
-    sources = [source for source in of("models") if not source.name.startswith("models/notification")]
+    lists = ("models/notification", "models/discretion")  # of events, and nothing emits what is in them
+    sources = [source for source in of("models") if not source.name.startswith(lists)]
     written = {id(call.args[0]) for source in sources for call in _emits(source)}
     constants = (node for source in sources for node in source.nodes() if isinstance(node, ast.Constant))
     loose = (node.value for node in constants if id(node) not in written)

@@ -173,5 +173,22 @@ class Sandbox:
         """The charges that were made under a key."""
         return self._list("charges", transfer_group=key)
 
+    def look_ups(self, path: str, **filters: str) -> list[dict[str, Any]]:
+        """Every request to read this, oldest first."""
+        lines = self._http.get("/sandbox/journal").json()
+        wanted = {"limit": "100", **filters} if filters else {}
+        return [one for one in lines if (one["method"], one["path"], one["params"]) == ("GET", f"/v1/{path}", wanted)]
+
+    def happen(self, name: str, **what: Any) -> dict[str, Any]:
+        """Let something happen that nobody asked for (see ``starter.sandbox.happenings``); answers what it changed."""
+        answer = self._http.post(f"/sandbox/happenings/{name}", json=what)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    def events(self, *references: str) -> list[dict[str, Any]]:
+        """Every event about these objects of the provider's, oldest first."""
+        told = self._http.get("/sandbox/events").json()
+        return [one for one in told if one["data"]["object"]["id"] in references]
+
     def _list(self, path: str, **filters: str) -> list[dict[str, Any]]:
         return list(self._http.get(f"/v1/{path}", params={"limit": "100", **filters}).json()["data"])

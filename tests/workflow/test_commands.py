@@ -127,7 +127,7 @@ async def test_create_as_an_update_starts_the_workflow_and_answers_the_escrow(sc
 
 async def test_create_as_a_signal_starts_the_workflow_and_the_row_appears(scene: Scene) -> None:
     """Signal-with-start needs no answer to create an escrow."""
-    create = a_create(tenant=scene.market.tenant)
+    create = scene.sealed(a_create(tenant=scene.market.tenant))
     await scene.client.start_workflow(
         EscrowWorkflow.run,
         EscrowInput(escrow=create.escrow),

@@ -20,7 +20,7 @@ from tests.market import KEYS, Market
 from tests.post_office import PostOffice, post_office
 from tests.servers import soon
 from tests.telling import address, head, make_due, told, towns, waiting
-from tests.workers import Workers
+from tests.workers import Workers, pending
 from tests.workflow.scene import Scene
 from tests.workflow.test_outages import no_database
 from worker import notifications_worker
@@ -142,13 +142,12 @@ async def test_edge_47_without_postgresql_it_waits_visibly_and_does_not_spin(
     with no_database(alone.servers):
         async with tellers(alone, office.channel()):
 
-            async def pending() -> list[tuple[int, str]]:
-                described = (await handle.describe()).raw_description.pending_activities
-                found = [(one.attempt, one.last_failure.message) for one in described if one.attempt > 2]
+            async def retried() -> list[tuple[int, str]]:
+                found = [(attempt, why) for _, attempt, why in await pending(alone.client, handle) if attempt > 2]
                 return found if len(found) == timeouts.DELIVERY_LANES else []
 
             began = monotonic()
-            failures = await soon(pending)
+            failures = await soon(retried)
             assert all("holdfast_app" in why for _, why in failures)
             assert max(attempt for attempt, _ in failures) <= 2 + (monotonic() - began)
     async with tellers(alone, office.channel()):

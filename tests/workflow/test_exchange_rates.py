@@ -46,7 +46,7 @@ from tests.builders import new_id
 from tests.gateway.sandbox_process import free_port
 from tests.gateway.test_rate_sources import TABLE, publisher, sending
 from tests.servers import Servers, soon
-from tests.workers import own_namespace, temporal
+from tests.workers import own_namespace, pending, temporal
 from worker import READY, rate_source, rates_worker
 from workflows.exchange_rates import ExchangeRatesWorkflow
 from workflows.timeouts import TASK_QUEUE
@@ -273,8 +273,7 @@ async def test_a_worker_without_a_source_leaves_it_to_one_that_has_one(
     handle = await refreshing(client)
 
     async def seen() -> str:
-        pending = (await handle.describe()).raw_description.pending_activities
-        return pending[0].last_failure.message if pending else ""
+        return next((why for _, _, why in await pending(client, handle)), "")
 
     async with working(client, None, engine):
         assert "set HOLDFAST_RATES_SOURCE" in await soon(seen)
@@ -319,8 +318,7 @@ async def test_a_source_that_cannot_be_reached_keeps_no_worker_from_working(serv
     async def waits() -> bool:
         ran = [one async for one in client.list_workflows("WorkflowType = 'ExchangeRatesWorkflow'")]
         for one in ran:
-            described = (await client.get_workflow_handle(one.id).describe()).raw_description
-            if any("cannot be read" in activity.last_failure.message for activity in described.pending_activities):
+            if any("cannot be read" in why for _, _, why in await pending(client, client.get_workflow_handle(one.id))):
                 return READY in log.read_text()
         return False
 

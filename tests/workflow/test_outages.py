@@ -14,7 +14,7 @@ from models.escrow import Escrow
 from models.states import PayoutStatus, State
 from tests.builders import a_create, order
 from tests.servers import Servers, soon
-from tests.workers import Workers
+from tests.workers import Workers, pending
 from tests.workflow.scene import Scene, history
 from workflows import timeouts
 from workflows.escrow import EscrowWorkflow
@@ -45,14 +45,10 @@ async def test_edge_47_a_command_waits_for_postgresql_as_a_visible_activity_and_
             handle = alone.handle(escrow)
             waiting = asyncio.create_task(handle.execute_update("start_work", command, id=command.id))
 
-            async def pending() -> list[tuple[str, str]]:
-                described = (await handle.describe()).raw_description.pending_activities
-                decode = alone.client.data_converter.decode_failure
-                return [
-                    (one.activity_type.name, str(await decode(one.last_failure))) for one in described if one.attempt > 1
-                ]
+            async def retried() -> list[tuple[str, str]]:
+                return [(name, why) for name, attempt, why in await pending(alone.client, handle) if attempt > 1]
 
-            ((name, why),) = await soon(pending)
+            ((name, why),) = await soon(retried)
             assert name == "apply"
             assert "holdfast_app" in why
             assert not waiting.done()

@@ -33,7 +33,7 @@ from tests.builders import new_id
 from tests.gateway.test_rate_sources import publisher, sending
 from tests.market import KEYS, Market
 from tests.servers import Servers, soon
-from tests.workers import own_namespace, temporal
+from tests.workers import own_namespace, pending, temporal
 from tests.workflow.scene import Sandbox, Scene, seals
 from tests.workflow.test_exchange_rates import worker_process
 from tests.workflow.test_payouts import is_paid, key
@@ -193,8 +193,8 @@ async def test_a_provider_that_is_away_is_asked_until_it_answers_and_nothing_cha
         sending(body, status)(request)
 
     async def failed_twice() -> bool:
-        pending = (await workflow(scene).describe()).raw_description.pending_activities
-        return len(asked) > 1 and any("cannot be asked: HTTPStatusError" in one.last_failure.message for one in pending)
+        failures = [why for _, _, why in await pending(scene.client, workflow(scene))]
+        return len(asked) > 1 and any("cannot be asked: HTTPStatusError" in why for why in failures)
 
     with publisher(answer) as url:
         async with screening(scene, Registry(url)):
@@ -262,6 +262,7 @@ async def test_an_escrow_without_a_workflow_keeps_no_screening_from_its_end(scen
 async def test_a_list_with_a_mistake_is_told_to_whoever_asked(scene: Scene, tmp_path: Path) -> None:
     """Nobody is blocked or cleared by it, and the next asking reads what was mended."""
     file = tmp_path / "list.csv"
+    declare(scene, name="Bob")
     file.write_text("name,reason\nRobert Roe,\n")
     async with screening(scene, BlocklistProvider(file)):
         with pytest.raises(RefusedError) as refused:

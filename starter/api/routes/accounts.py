@@ -1,4 +1,4 @@
-"""Tenants are made with the bootstrap secret, not with a key. Source: api.md, "Authentication"."""
+"""Tenants are made with the bootstrap secret, not with a key. Source: http-contract.md, "Authentication"."""
 
 import hashlib
 
@@ -14,6 +14,7 @@ from models.fields import Currency, Document, Line
 from starter.api.asking import Json
 from starter.api.once import Collaborators, Handler, once, required_key
 from starter.api.principals import refuse_unless_bootstrap
+from starter.api.problems import ProblemError
 from starter.api.views import View
 
 # Whose answers these are: no tenant's, since there is none yet.
@@ -49,8 +50,14 @@ class BootstrapRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             to: Collaborators = request.app.state.holdfast
-            to.limiter.admit(f"bootstrap from {request.client.host if request.client else 'somewhere'}")
-            refuse_unless_bootstrap(request, to.bootstrap_secret)
+            try:
+                refuse_unless_bootstrap(request, to.bootstrap_secret)
+            except ProblemError:  # counted apart: whoever guesses locks nobody out who knows
+                to.limiter.admit(
+                    f"wrong bootstrap secrets from {request.client.host if request.client else 'somewhere'}"
+                )
+                raise
+            to.limiter.admit("bootstrap")
             key = required_key(request)
             answers = Answers(for_tenant(to.engine, _SCOPE), _SCOPE, to.keyring)
             request.state.key = key

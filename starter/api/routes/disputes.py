@@ -1,4 +1,4 @@
-"""Disputes: raising, answering, judging. Source: api.md, "Routes"."""
+"""Disputes: raising, answering, judging. Source: http-contract.md, "Routes"."""
 
 from typing import Annotated, Literal
 
@@ -12,12 +12,12 @@ from models.errors import RefusedError
 from models.escrow import Escrow
 from models.fields import Amount, Document, EvidenceList, Line, MilestoneId, Share, Text
 from models.states import DisputeStatus
-from starter.api.asking import Ask, Json, Limit, StartingAfter, known_id
+from starter.api.asking import Ask, Json, Limit, StartingAfter
 from starter.api.commanding import COMMANDED, command, commanded, discreet, pending, seen, visible_escrow
 from starter.api.once import Asked, OnceRoute
-from starter.api.problems import ProblemError
+from starter.api.parts import escrow_with
 from starter.api.views import DisputeView, EscrowView, Page, tag
-from starter.sender import OutcomeUnknownError
+from starter.arrival import OutcomeUnknownError
 
 router = APIRouter(prefix="/v1", route_class=OnceRoute, tags=["disputes"])
 
@@ -118,11 +118,7 @@ async def close_dispute(request: Request, response: Response, asked: Ask, disput
 
 
 async def _escrow_of(asked: Asked, dispute: str) -> Escrow:
-    known_id("dsp", dispute, "dispute")
-    found = await run_in_threadpool(listings.escrow_of, asked.engine, "dispute", dispute)
-    if found is None:
-        raise ProblemError(404, f"there is no dispute {dispute}")
-    return await visible_escrow(asked, found)
+    return await escrow_with(asked, "dispute", dispute)
 
 
 def _of(asked: Asked, escrow: Escrow, dispute: str) -> DisputeView:

@@ -1,4 +1,4 @@
-"""Escrows: agreeing, funding, working, ending. Source: api.md, "Routes"."""
+"""Escrows: agreeing, funding, working, ending. Source: http-contract.md, "Routes"."""
 
 from datetime import date
 from typing import Annotated, Literal
@@ -16,13 +16,16 @@ from starter.api.asking import Ask, Json, Limit, StartingAfter
 from starter.api.commanding import COMMANDED, command, commanded, discreet, new_id, pending, seen, visible_escrow
 from starter.api.once import OnceRoute
 from starter.api.views import EscrowView, Page, tag
-from starter.sender import OutcomeUnknownError
+from starter.arrival import OutcomeUnknownError
 
 router = APIRouter(prefix="/v1/escrows", route_class=OnceRoute, tags=["escrows"])
 
 
 class NewEscrow(Document):
-    """An agreement. Milestones are listed, or come from a template and the date of the event."""
+    """An agreement. Milestones are listed, or come from a template and the date of the event.
+
+    With neither, all of it is released on completion.
+    """
 
     buyer: PartyId
     seller: PartyId

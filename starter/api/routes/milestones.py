@@ -1,18 +1,16 @@
-"""Milestones: what is agreed, submitted, reviewed, taken back. Source: api.md, "Routes"."""
+"""Milestones: what is agreed, submitted, reviewed, taken back. Source: http-contract.md, "Routes"."""
 
 from datetime import date
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
-from ledger import listings
 from models import commands
 from models.escrow import Escrow
 from models.fields import Amount, Document, EvidenceList, Line, Text
-from starter.api.asking import Ask, Json, known_id
-from starter.api.commanding import COMMANDED, commanded, seen, visible_escrow
+from starter.api.asking import Ask, Json
+from starter.api.commanding import COMMANDED, commanded, seen
 from starter.api.once import Asked, OnceRoute
-from starter.api.problems import ProblemError
+from starter.api.parts import escrow_with
 from starter.api.views import EscrowView, MilestoneView, tag
 
 router = APIRouter(prefix="/v1", route_class=OnceRoute, tags=["milestones"])
@@ -111,11 +109,7 @@ async def reverse_milestone(
 
 async def escrow_of(asked: Asked, milestone: str) -> Escrow:
     """The escrow of a milestone, if both are the asker's to see. Raises 404 otherwise."""
-    known_id("mil", milestone, "milestone")
-    found = await run_in_threadpool(listings.escrow_of, asked.engine, "milestone", milestone)
-    if found is None:
-        raise ProblemError(404, f"there is no milestone {milestone}")
-    return await visible_escrow(asked, found)
+    return await escrow_with(asked, "milestone", milestone)
 
 
 async def _commanded(
