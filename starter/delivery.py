@@ -4,16 +4,19 @@ They are never over, so the first worker starts them.
 """
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
+from temporalio.types import MethodAsyncNoParam
 
 from workflows.deliver import DeliverWorkflow
 from workflows.gateway_events import GatewayEventsWorkflow
 from workflows.timeouts import GATEWAY_EVENTS_TASK_QUEUE, NOTIFICATIONS_TASK_QUEUE, WEBHOOKS_TASK_QUEUE
 from workflows.webhooks import WebhooksWorkflow
+
+Lasting = TypeVar("Lasting")
 
 DELIVERY: Final = "deliver"
 WEBHOOKS: Final = "webhooks"
@@ -22,7 +25,7 @@ _ANSWERS_WITHIN: Final = timedelta(seconds=10)
 
 
 class DeliveryUnavailableError(Exception):
-    """Temporal did not start the delivery of news or webhooks; the message says why."""
+    """Temporal did not start one of them; the message says which, and why."""
 
 
 async def ensure_delivery(client: Client) -> WorkflowHandle[DeliverWorkflow, None]:
@@ -30,53 +33,36 @@ async def ensure_delivery(client: Client) -> WorkflowHandle[DeliverWorkflow, Non
 
     One that was terminated starts anew: what is to be told is in the outbox. Raises ``DeliveryUnavailableError``.
     """
-    try:
-        return await client.start_workflow(
-            DeliverWorkflow.run,
-            id=DELIVERY,
-            task_queue=NOTIFICATIONS_TASK_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary="tells buyers, sellers and operators what happens",
-            rpc_timeout=_ANSWERS_WITHIN,
-        )
-    except RPCError as error:
-        raise DeliveryUnavailableError(
-            f"the delivery of news cannot be started in the Temporal namespace {client.namespace}: "
-            f"{error.status.name}: {error.message}"
-        ) from error
+    does = "tells buyers, sellers and operators what happens"
+    return await _ensure(client, DeliverWorkflow.run, DELIVERY, NOTIFICATIONS_TASK_QUEUE, does)
 
 
 async def ensure_webhooks(client: Client) -> WorkflowHandle[WebhooksWorkflow, None]:
     """Have webhooks posted in the client's namespace, as ``ensure_delivery`` does for news; the same holds for it."""
-    try:
-        return await client.start_workflow(
-            WebhooksWorkflow.run,
-            id=WEBHOOKS,
-            task_queue=WEBHOOKS_TASK_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary="posts events to the endpoints of tenants",
-            rpc_timeout=_ANSWERS_WITHIN,
-        )
-    except RPCError as error:
-        raise DeliveryUnavailableError(
-            f"the posting of webhooks cannot be started in the Temporal namespace {client.namespace}: "
-            f"{error.status.name}: {error.message}"
-        ) from error
+    does = "posts events to the endpoints of tenants"
+    return await _ensure(client, WebhooksWorkflow.run, WEBHOOKS, WEBHOOKS_TASK_QUEUE, does)
 
 
 async def ensure_gateway_events(client: Client) -> WorkflowHandle[GatewayEventsWorkflow, None]:
     """Have what the gateway tells applied in the client's namespace; the same holds for it."""
+    does = "applies what the payment provider tells by itself"
+    return await _ensure(client, GatewayEventsWorkflow.run, GATEWAY_EVENTS, GATEWAY_EVENTS_TASK_QUEUE, does)
+
+
+async def _ensure(
+    client: Client, run: MethodAsyncNoParam[Lasting, None], name: str, task_queue: str, does: str
+) -> WorkflowHandle[Lasting, None]:
     try:
         return await client.start_workflow(
-            GatewayEventsWorkflow.run,
-            id=GATEWAY_EVENTS,
-            task_queue=GATEWAY_EVENTS_TASK_QUEUE,
+            run,
+            id=name,
+            task_queue=task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary="applies what the payment provider tells by itself",
+            static_summary=does,
             rpc_timeout=_ANSWERS_WITHIN,
         )
     except RPCError as error:
         raise DeliveryUnavailableError(
-            f"applying the gateway's events cannot be started in the Temporal namespace {client.namespace}: "
+            f"the workflow {name}, which {does}, cannot be started in the Temporal namespace {client.namespace}: "
             f"{error.status.name}: {error.message}"
         ) from error

@@ -115,3 +115,18 @@ def test_a_top_up_that_cannot_be_is_refused_by_field(tenant: Tenant, wrong: dict
 @pytest.mark.parametrize("path", ["/v1/wallets/not%20an%20id", f"{TOP_UP}/chg_1", f"{TOP_UP}/%00"])
 def test_what_cannot_be_an_id_is_not_there(tenant: Tenant, path: str) -> None:
     assert tenant.platform.ask("GET", path).status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_key_charges_once_even_when_its_answer_was_forgotten_long_ago(tenant: Tenant) -> None:
+    """Answers are kept for a week; what a key has moved, it has moved for ever."""
+    first = tenant.platform.post(TOP_UP, VISA, key="order-17")
+    with tenant.api.servers.owner() as connection:
+        connection.execute("DELETE FROM idempotency WHERE tenant_id = %s", (tenant.id,))
+    again = tenant.platform.ask("POST", TOP_UP, VISA, key="order-17")
+    assert "Idempotent-Replayed" not in again.headers
+    assert again.json() == first
+    assert tenant.platform.get("/v1/wallets/alice")["data"][0]["balance"] == VISA["amount"]
+    with tenant.api.servers.owner() as connection:
+        connection.execute("DELETE FROM idempotency WHERE tenant_id = %s", (tenant.id,))
+    other = tenant.platform.ask("POST", TOP_UP, VISA | {"amount": 1}, key="order-17")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")

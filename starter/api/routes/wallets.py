@@ -7,11 +7,12 @@ from pydantic import ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from ledger import reads, records
+from models import ids
 from models.charges import ChargeOrder
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.fields import Amount, Currency, Document, PaymentMethod
 from starter.api.asking import Ask, Json, known_id, known_party, own_party
-from starter.api.commanding import COMMANDED, discreet, new_id, pending
+from starter.api.commanding import COMMANDED, discreet, pending
 from starter.api.once import Asked, OnceRoute
 from starter.api.problems import ProblemError
 from starter.api.views import Page, View
@@ -90,7 +91,8 @@ async def topped_up(asked: Asked, party: str, what: TopUp) -> ChargeView:
     own_party(asked, party)
     if asked.principal.actor.role == "seller":
         raise ProblemError(403, "a top-up is for buyers, and for the platform: a seller is paid, and pays nothing in")
-    charge = new_id("chg", asked)
+    # Of no moment, unlike other ids: answers are forgotten after a week, and the same key must not charge again then.
+    charge = ids.derive("chg", ids.made_at(asked.tenant), asked.tenant, asked.key)
     order = ChargeOrder(id=charge, tenant=asked.tenant, party=party, **dict(what))
     try:
         after = await asked.sender.top_up(order)
