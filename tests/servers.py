@@ -76,7 +76,8 @@ def short_histories(running: Servers) -> Iterator[Servers]:
         child = spawn(replace(service.command, argv=(*service.command.argv, *_FEW_EVENTS)))
         try:
             child.wait_until(lambda: service.ready(child), service.ready_within)
-            yield replace(running, endpoints=replace(running.endpoints, temporal_address=f"127.0.0.1:{port}"))
+            own = {"temporal_address": f"127.0.0.1:{port}", "temporal_namespace": temporal_server.NAMESPACE}
+            yield replace(running, endpoints=replace(running.endpoints, **own))
         finally:
             child.stop()
 
