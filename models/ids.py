@@ -11,7 +11,7 @@ from typing import Final
 
 PREFIXES: Final = (
     "ten", "pty", "esc", "mil", "dsp", "set", "txn", "ent", "pay", "evt", "pol", "whk", "dln", "chg", "aud", "cmd",
-    "cbk", "key", "jwk", "req", "whd",
+    "cbk", "key", "jwk", "req", "whd", "rec", "dif", "cor",
 )  # fmt: skip
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -28,6 +28,7 @@ class AccountKind(StrEnum):
     RECEIVABLE = "receivable"
     CHARGEBACK_HOLD = "chargeback_hold"
     PLATFORM_LOSS = "platform_loss"
+    SUSPENSE = "suspense"
 
 
 @dataclass(frozen=True)
@@ -172,3 +173,10 @@ def payout_returned(gateway: str, seller: str, money: Money) -> LedgerTransactio
 def payout_failed(seller: str, payout: str, money: Money) -> LedgerTransaction:
     """The gateway declined for good: debit payout_in_transit, credit payable."""
     return _move("payout failed", money, (AccountKind.PAYOUT_IN_TRANSIT, payout), (AccountKind.PAYABLE, seller, money))
+
+
+def correction(gateway: str, money: Money, *, arrived: bool) -> LedgerTransaction:
+    """What the gateway has and the books cannot explain: debit gateway_cash, credit suspense; or the other way round."""
+    cash, suspense = (AccountKind.GATEWAY_CASH, gateway), (AccountKind.SUSPENSE, gateway)
+    source, target = (cash, suspense) if arrived else (suspense, cash)
+    return _move("correction", money, source, (*target, money))
