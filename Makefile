@@ -6,10 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOAK_MINUTES ?= 10
 SOAK_SEED ?=
-STORM_MINUTES ?= 10
-STORM_SEED ?=
+CHAOS_MINUTES ?= 10
+CHAOS_SEED ?=
+RACES_ROUNDS ?= 5000
+RACES_SEED ?=
 
-.PHONY: help install demo test soak storm lint bench lock clean
+.PHONY: help install demo test soak races chaos record lint bench lock clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -35,14 +37,22 @@ test: install ## Run the tests on the embedded servers.
 soak: install ## Play random commands against a model of the books for SOAK_MINUTES (10).
 	@SOAK_MINUTES="$(SOAK_MINUTES)" SOAK_SEED="$(SOAK_SEED)" $(BIN)/python -m tests.database.books_soak
 
+# RACES_SEED=<number> fires the same commands again; nothing makes the timing the same.
+races: install ## Fire conflicting commands at once, at the books and over HTTP, RACES_ROUNDS (5000) times.
+	@RACES_ROUNDS="$(RACES_ROUNDS)" RACES_SEED="$(RACES_SEED)" $(BIN)/python -m tests.races
+
+# RECORD=--all writes every history anew, also those whose commands have not changed.
+record: install ## Record the histories of this version, which every later one has to replay.
+	@$(BIN)/python -m tests.replay.record $(RECORD)
+
 lint: install ## Check formatting, lint rules and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# STORM_SEED=<number> plays the same chance again; nothing makes the timing the same.
-storm: install ## Two APIs, two workers, 50 clients, and kill -9 all around, for STORM_MINUTES (10).
-	@$(BIN)/python -m benchmarks.storm --minutes $(STORM_MINUTES) $(if $(STORM_SEED),--seed $(STORM_SEED))
+# CHAOS_SEED=<number> plays the same chances again; nothing makes the timing the same.
+chaos: install ## A marketplace under load while everything is killed, stopped and lied to, for CHAOS_MINUTES (10).
+	@$(BIN)/python -m chaos --minutes $(CHAOS_MINUTES) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
 bench: install ## Measure settlements, commands and approvals over HTTP; writes benchmarks/results.json.
 	@$(BIN)/python -m benchmarks

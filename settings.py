@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     spend_reserve: dict[str, int] = Field(
         {}, description='What wallets must keep, in minor units, where a tenant has no spend policy: {"USD": 500}.'
     )
+    correction_limit: int = Field(
+        0,
+        ge=0,
+        description="Up to how much an operator may correct alone what reconciliation found, in minor units whatever "
+        "the currency (5000 is 50.00 EUR and 5,000 JPY); above it another operator has to approve.",
+    )
     rates_source: str | None = Field(
         None,
         description="Where exchange rates are refreshed from daily: an http(s) address of a table in the ECB's XML "
@@ -95,6 +101,11 @@ class Settings(BaseSettings):
         ge=0,
         le=65534,
         description="Where a worker serves its metrics, with those of Temporal's SDK one port above; 0 is nowhere.",
+    )
+    build_id: str | None = Field(
+        None,
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99})?$",
+        description="The build of this worker, where several run side by side; unset, workers are unversioned.",
     )
     worker_slots: int = Field(16, ge=1, le=200, description="Money activities, threads and connections per worker.")
     temporal_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Temporal; 0 takes a free one.")

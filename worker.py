@@ -10,6 +10,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -30,10 +31,12 @@ from activities.rate_sources.ecb import EcbSource
 from activities.rate_sources.file import FileSource
 from activities.rate_sources.port import RateSource
 from activities.rates import RateActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.screening import ScreeningActivities
 from activities.screening_providers.blocklist import BlocklistProvider
 from activities.screening_providers.declared import DeclaredProvider
 from activities.screening_providers.port import ScreeningProvider
+from activities.standing import Standing
 from activities.webhooks import Postman, WebhookActivities
 from ledger.books import Books
 from ledger.engine import connect
@@ -47,15 +50,17 @@ from models.policies import SpendPolicy
 from settings import Settings, settings
 from starter import logs, telemetry
 from starter.delivery import DeliveryUnavailableError, ensure_delivery, ensure_gateway_events, ensure_webhooks
+from starter.deployment import report, versioned
 from starter.misuse import MisuseError
 from starter.payloads import connected, read_keyring
-from starter.schedules import SchedulesUnavailableError, ensure_schedules
+from starter.schedules import SchedulesUnavailableError, ensure_reconciliation, ensure_schedules
 from workflows.charge import ChargeWorkflow
 from workflows.deliver import DeliverWorkflow
 from workflows.escrow import EscrowWorkflow
 from workflows.exchange_rates import ExchangeRatesWorkflow
 from workflows.gateway_events import GatewayEventsWorkflow
 from workflows.payout import PayoutWorkflow
+from workflows.reconcile import DailyReconciliationWorkflow, ReconcileWorkflow
 from workflows.screening import ScreenPartyWorkflow
 from workflows.timeouts import (
     DELIVERY_LANES,
@@ -67,6 +72,9 @@ from workflows.timeouts import (
     NOTIFICATIONS_TASK_QUEUE,
     RATES_TASK_QUEUE,
     RATES_TIMEOUT,
+    RECONCILIATION_CONNECTIONS,
+    RECONCILIATION_LANES,
+    RECONCILIATION_TASK_QUEUE,
     SCREENING_LANES,
     SCREENING_TASK_QUEUE,
     TASK_QUEUE,
@@ -207,6 +215,32 @@ def gateway_events_worker(client: Client, ledger: LedgerActivities, activities: 
     )
 
 
+def reconciliation_worker(client: Client, ledger: LedgerActivities, activities: ReconciliationActivities) -> Worker:
+    """Rounds of reconciliation, workflow and all, on their own task queue: comparing everything takes time."""
+    return Worker(
+        client,
+        task_queue=RECONCILIATION_TASK_QUEUE,
+        workflows=[DailyReconciliationWorkflow, ReconcileWorkflow],
+        activities=[
+            activities.begin_round,
+            activities.read_statement,
+            activities.compare_with_provider,
+            activities.compare_with_workflows,
+            activities.compare_with_themselves,
+            activities.look_into,
+            activities.being_looked_into,
+            activities.finish_round,
+            ledger.read_escrow,
+        ],
+        activity_executor=ThreadPoolExecutor(RECONCILIATION_LANES, thread_name_prefix="reconciliation"),
+        max_concurrent_activities=RECONCILIATION_LANES,
+        max_concurrent_local_activities=RECONCILIATION_LANES,
+        max_concurrent_activity_task_polls=1,
+        max_cached_workflows=10,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
 def gateway_events(provider: StripeGateway, events: GatewayEvents, seals: Seals) -> GatewayEventActivities:
     """What looks into the gateway's events."""
     at_once, lease = GATEWAY_EVENTS_AT_ONCE, GATEWAY_EVENTS_LEASE
@@ -271,29 +305,36 @@ def gateway(config: Settings) -> StripeGateway:
     )
 
 
+async def ensure_lasting(client: Client, config: Settings) -> None:
+    """Have everything there that is started by itself: schedules, and workflows that are never over."""
+    try:
+        await ensure_schedules(client, config)
+        await ensure_reconciliation(client)
+        await ensure_delivery(client)
+        await ensure_webhooks(client)
+        await ensure_gateway_events(client)
+    except (SchedulesUnavailableError, DeliveryUnavailableError) as error:
+        raise SystemExit(str(error)) from error
+
+
 async def serve(config: Settings) -> None:
     """Work until SIGTERM or Ctrl-C, then finish what was begun."""
     if config.database_url is None:
         raise SystemExit("HOLDFAST_DATABASE_URL must be set: see .env.example, or run `holdfast up`")
     keys = keyring(config)
     metrics = BooksMetrics(measured(config))
-    client = await temporal_client(keys)
+    client = versioned(await temporal_client(keys), config.build_id)
     engine = connect(config.database_url.get_secret_value(), config.worker_slots)
     provider = gateway(config)
     spend, seals = SpendPolicy(reserve=config.spend_reserve), Seals(keys)
     books = Books(engine, spend, seals)
     rates = RateActivities(rate_source(config), engine)
-    try:
-        await ensure_schedules(client, config)
-        await ensure_delivery(client)
-        await ensure_webhooks(client)
-        await ensure_gateway_events(client)
-    except (SchedulesUnavailableError, DeliveryUnavailableError) as error:
-        raise SystemExit(str(error)) from error
+    await ensure_lasting(client, config)
     tellers = connect(config.database_url.get_secret_value(), DELIVERY_LANES)
     screeners = connect(config.database_url.get_secret_value(), SCREENING_LANES)
     posters = connect(config.database_url.get_secret_value(), WEBHOOKS_CONNECTIONS)
     listeners = connect(config.database_url.get_secret_value(), GATEWAY_EVENTS_LANES)
+    reconcilers = connect(config.database_url.get_secret_value(), RECONCILIATION_CONNECTIONS)
     posting = PostingQueue(posters)
     postman = Postman(posting, keys, allow_loopback=config.webhooks_allow_loopback)
     operator = Contact(party=None, email=config.operator_email)
@@ -313,14 +354,24 @@ async def serve(config: Settings) -> None:
             LedgerActivities(Books(listeners, spend, seals), provider.name, metrics),
             gateway_events(provider, GatewayEvents(listeners), seals),
         ),
+        reconciliation_worker(
+            client,
+            LedgerActivities(Books(reconcilers, spend, seals), provider.name, metrics),
+            ReconciliationActivities(
+                reconcilers, provider.name, provider.statement(), partial(Standing, client, reconcilers), seals
+            ),
+        ),
     ):
         print(READY, flush=True)  # noqa: T201 - whoever started us waits for this line
+        standing = asyncio.create_task(report(client, config.build_id))
         await stop.wait()
+        standing.cancel()
     engine.dispose()
     tellers.dispose()
     screeners.dispose()
     posters.dispose()
     listeners.dispose()
+    reconcilers.dispose()
 
 
 def main() -> None:

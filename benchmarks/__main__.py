@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import lives, settlements, storm
+from benchmarks import approvals, lives, settlements
 from benchmarks.figures import Figure, table, write
 from starter.embedded.stack import Stack
 
@@ -32,7 +32,7 @@ def main() -> None:
     console = Console()
     figures = measure(console, *(_QUICK if options.quick else _FULL))
     with console.status("a day of a marketplace over HTTP"):
-        figures += storm.measure(*(_QUICK_DAY if options.quick else _DAY))
+        figures += approvals.measure(*(_QUICK_DAY if options.quick else _DAY))
     write(figures, options.output)
     console.print(table(figures))
     console.print(f"Written to {options.output}. A ratio above 1 means more than the yardstick in 'against'.")

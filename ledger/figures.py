@@ -1,7 +1,7 @@
 """Figures for monitoring, over all tenants at once and without anything of one: for the API's role or the workers'.
 
-PostgreSQL's own functions answer them (migration 0010). What waits is asked often and is found by indexes; totals and
-the balance of the books read whole tables, so whoever asks keeps the answers for a while.
+PostgreSQL's own functions answer them (migrations 0010 and 0012). What waits is asked often and is found by indexes;
+totals and the balance of the books read whole tables, so whoever asks keeps the answers for a while.
 """
 
 from collections.abc import Callable
@@ -37,6 +37,15 @@ def backlog(engine: Engine) -> list[Figure]:
     ``webhook_oldest``, ``gateway_events`` (status), ``gateway_oldest``. What there is none of may be missing.
     """
     return _read(engine, "backlog_figures", seconds=5)
+
+
+def reconciliation(engine: Engine) -> list[Figure]:
+    """What is not reconciled: open ``differences`` (compared, cause), the ``oldest_difference``,
+    ``corrections_waiting`` for another operator, and how long ago a round was last finished: ``reconciled``.
+
+    Without any open difference there is no oldest, and before the first round nothing was reconciled.
+    """
+    return _read(engine, "reconciliation_figures", seconds=5)
 
 
 def totals(engine: Engine) -> list[Figure]:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from ledger.rates import RATES, pick
-from models.commands import Amend, CloseChargeback, Command, Create, Fund, OpenChargeback
+from models.commands import Amend, CloseChargeback, Command, Create, Fund, OpenChargeback, ReverseMilestone
 from models.escrow import Escrow
 from models.facts import Carried, Funds, Party
 from models.fee_policies import FeePolicy
@@ -19,7 +19,8 @@ from models.outcome import Outcome
 from models.policies import CompliancePolicy, DisputePolicy, Policies, ReleasePolicy, SpendPolicy
 from models.templates import Template
 
-_BUYERS_MONEY: Final = (Create, Amend, Fund, OpenChargeback, CloseChargeback)
+# A clawback fills the buyer's wallet, which may be what another clawback takes from, where they also sell.
+_BUYERS_MONEY: Final = (Create, Amend, Fund, OpenChargeback, CloseChargeback, ReverseMilestone)
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -36,10 +37,13 @@ WHERE id = %(command)s
 """
 
 # The seller's accounts decide about payouts and clawbacks, the buyer's wallet about fundings, both about chargebacks.
+# So do both while there is a dispute: its end, which may come with any command, can leave the buyer owing a fee, and
+# two who buy of each other would each be paid past the debt that the other's verdict makes.
 # The lock has a statement of its own too: until it is held, another escrow may change what the seller has and owes.
 LOCK_PARTIES: Final = """
 SELECT lock_parties(s.tenant_id, s.currency,
-    CASE WHEN %(buyers)s THEN s.buyer END, CASE WHEN %(sellers)s THEN s.seller END)
+    CASE WHEN %(buyers)s OR EXISTS (SELECT FROM dispute WHERE escrow_id = %(escrow)s
+        AND status IN ('open', 'under_review')) THEN s.buyer END, CASE WHEN %(sellers)s THEN s.seller END)
 FROM (SELECT tenant_id, currency, buyer, seller FROM escrow WHERE id = %(escrow)s
       UNION ALL SELECT %(tenant)s::text, %(currency)s::text, %(buyer)s::text, %(seller)s::text
                 WHERE %(tenant)s::text IS NOT NULL LIMIT 1) s

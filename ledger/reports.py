@@ -125,6 +125,7 @@ class Liquidity:
         AccountKind.PAYABLE, AccountKind.PAYOUT_IN_TRANSIT,
     )  # fmt: skip
     REVENUE = (AccountKind.FEE_REVENUE, AccountKind.DISPUTE_FEE_REVENUE)
+    UNEXPLAINED = (AccountKind.SUSPENSE,)
     BACKING = (AccountKind.GATEWAY_CASH, AccountKind.RECEIVABLE, AccountKind.PLATFORM_LOSS)
 
     def sum_of(self, kinds: Sequence[str]) -> int:
@@ -133,8 +134,8 @@ class Liquidity:
 
     @property
     def difference(self) -> int:
-        """Cash, receivables and losses less what is owed and what was earned: zero, or the books are wrong."""
-        return self.sum_of(self.BACKING) - self.sum_of(self.LIABILITIES) - self.sum_of(self.REVENUE)
+        """Cash, receivables and losses less what is owed, earned or unexplained: zero, or the books are wrong."""
+        return self.sum_of(self.BACKING) - self.sum_of((*self.LIABILITIES, *self.REVENUE, *self.UNEXPLAINED))
 
 
 @dataclass(frozen=True)

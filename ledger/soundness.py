@@ -120,6 +120,16 @@ _MONEY: Final = (
            ORDER BY t.id""",
         of="t.tenant_id t.escrow_id",
     ),
+    _check(
+        "money",
+        "'ledger transaction ' || e.transaction_id || ' posts to suspense, and no correction says so'",
+        """entry e LEFT JOIN ledger_transaction t ON t.id = e.transaction_id
+           WHERE {scope} AND e.account_kind = 'suspense' AND NOT EXISTS (SELECT FROM correction c
+               WHERE c.transaction_id = e.transaction_id AND c.status = 'booked' AND c.tenant_id = e.tenant_id
+                   AND c.amount = CASE e.direction WHEN 'credit' THEN e.amount ELSE -e.amount END)
+           ORDER BY e.transaction_id""",
+        of="e.tenant_id t.escrow_id",
+    ),
     # The accounts of an escrow have its id for owner; those of parties are checked with their tenant.
     _check(
         "money",

@@ -23,4 +23,5 @@ def exponent(currency: str) -> int:
     try:
         return EXPONENTS[currency]
     except KeyError:
-        raise ValueError(f"unknown currency {currency!r}: expected an ISO 4217 code such as EUR, USD or JPY") from None
+        said = currency[:20]
+        raise ValueError(f"unknown currency {said!r}: expected an ISO 4217 code such as EUR, USD or JPY") from None

@@ -1,5 +1,6 @@
 """The field types of every document we accept: bounded, strict, refused with a message that says what is allowed."""
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
@@ -26,6 +27,7 @@ MAX_WINDOW: Final = timedelta(days=366)
 # The context that documents are validated with when somebody gave them to us; what we kept is read without one, and may
 # be in forms that we no longer take.
 GIVEN: Final = "given"
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class Document(BaseModel):
@@ -58,7 +60,8 @@ def decimal_string(value: Any) -> Decimal:
     """A rate is written as a string ("0.10"): a JSON number would have passed through a float on its way here."""
     if isinstance(value, Decimal):
         return value
-    if not isinstance(value, str):
+    # Decimal alone would also take 0_1, blanks around it and the digits of every script.
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         raise ValueError('expected a decimal string such as "0.10"')
     try:
         return Decimal(value)

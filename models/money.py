@@ -12,7 +12,8 @@ from models.currencies import exponent
 # Ten trillion in a two-decimal currency; above 2**53 the JavaScript readers of our JSON would round silently.
 MAX_AMOUNT: Final = 10**15
 
-_DECIMAL = re.compile(r"-?\d{1,16}(\.\d{1,16})?")
+# Not \d, which takes the digits of every script: people would read one amount and machines another.
+_DECIMAL = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?")
 _QUOTED: Final = 40  # of what is no amount
 
 

@@ -176,7 +176,7 @@ def payout_failed(seller: str, payout: str, money: Money) -> LedgerTransaction:
 
 
 def correction(gateway: str, money: Money, *, arrived: bool) -> LedgerTransaction:
-    """What the gateway has and the books cannot explain: debit gateway_cash, credit suspense; or the other way round."""
+    """What the gateway has and nobody can explain: debit gateway_cash, credit suspense; or the other way round."""
     cash, suspense = (AccountKind.GATEWAY_CASH, gateway), (AccountKind.SUSPENSE, gateway)
     source, target = (cash, suspense) if arrived else (suspense, cash)
     return _move("correction", money, source, (*target, money))

@@ -16,6 +16,7 @@ from starter.commands.disputes import dispute
 from starter.commands.escrows import escrow
 from starter.commands.options import JsonOption
 from starter.commands.payouts import payout
+from starter.commands.reconcile import reconcile
 from starter.commands.speaking import complain, say
 from starter.commands.tenants import tenant, test_clock
 from starter.endings import DONE, EPILOG, FAILED, MISUSED
@@ -33,7 +34,10 @@ _COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     stack.up, stack.api, stack.worker, stack.migrate, deals.run, deals.demo,
     books.report, books.audit, books.verify, books.screen, books.repair, books.reencrypt,
 )  # fmt: skip
-_GROUPS: Final = {"tenant": tenant, "escrow": escrow, "dispute": dispute, "payout": payout, "test-clock": test_clock}
+_GROUPS: Final = {
+    "reconcile": reconcile, "tenant": tenant, "escrow": escrow, "dispute": dispute, "payout": payout,
+    "test-clock": test_clock,
+}  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)
 for _name, _group in _GROUPS.items():

@@ -1,4 +1,4 @@
-"""What Temporal starts by the clock: the daily refresh of exchange rates."""
+"""What Temporal starts by the clock: the daily refresh of exchange rates, and a daily round of reconciliation."""
 
 from datetime import timedelta
 from typing import Final
@@ -20,9 +20,11 @@ from temporalio.service import RPCError
 
 from settings import Settings
 from workflows.exchange_rates import ExchangeRatesWorkflow
-from workflows.timeouts import RATES_CATCH_UP, TASK_QUEUE
+from workflows.reconcile import DailyReconciliationWorkflow
+from workflows.timeouts import RATES_CATCH_UP, RECONCILIATION_CATCH_UP, RECONCILIATION_TASK_QUEUE, TASK_QUEUE
 
 EXCHANGE_RATES: Final = "exchange-rates"
+DAILY_RECONCILIATION: Final = "daily-reconciliation"
 _ANSWERS_WITHIN: Final = timedelta(seconds=10)
 
 
@@ -39,13 +41,15 @@ async def ensure_schedules(client: Client, config: Settings) -> None:
     """
     if not config.rates_source:
         return
-    try:
-        await _ensure(client, EXCHANGE_RATES, _daily_rates())
-    except RPCError as error:
-        raise SchedulesUnavailableError(
-            f"the schedule {EXCHANGE_RATES} cannot be kept in the Temporal namespace {client.namespace}: "
-            f"{error.status.name}: {error.message}"
-        ) from error
+    await _ensure(client, EXCHANGE_RATES, _daily_rates(), at_once=True)
+
+
+async def ensure_reconciliation(client: Client) -> None:
+    """Have a round of reconciliation every day; the same holds for it, but that the first one waits for its hour.
+
+    Raises ``SchedulesUnavailableError``.
+    """
+    await _ensure(client, DAILY_RECONCILIATION, _daily_round(), at_once=False)
 
 
 def _daily_rates() -> Schedule:
@@ -66,9 +70,33 @@ def _daily_rates() -> Schedule:
     )
 
 
-async def _ensure(client: Client, name: str, wanted: Schedule) -> None:
+def _daily_round() -> Schedule:
+    """Every day at 03:40 UTC, when Europe sleeps and Asia has not had its lunch."""
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            DailyReconciliationWorkflow.run,
+            id=DAILY_RECONCILIATION,
+            task_queue=RECONCILIATION_TASK_QUEUE,
+            static_summary="daily round of reconciliation",
+        ),
+        spec=ScheduleSpec(calendars=[ScheduleCalendarSpec(hour=(ScheduleRange(3),), minute=(ScheduleRange(40),))]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=RECONCILIATION_CATCH_UP),
+    )
+
+
+async def _ensure(client: Client, name: str, wanted: Schedule, *, at_once: bool) -> None:
     try:
-        await client.create_schedule(name, wanted, trigger_immediately=True, rpc_timeout=_ANSWERS_WITHIN)
+        await _keep(client, name, wanted, at_once=at_once)
+    except RPCError as error:
+        raise SchedulesUnavailableError(
+            f"the schedule {name} cannot be kept in the Temporal namespace {client.namespace}: "
+            f"{error.status.name}: {error.message}"
+        ) from error
+
+
+async def _keep(client: Client, name: str, wanted: Schedule, *, at_once: bool) -> None:
+    try:
+        await client.create_schedule(name, wanted, trigger_immediately=at_once, rpc_timeout=_ANSWERS_WITHIN)
     except ScheduleAlreadyRunningError:
 
         def changed(known: ScheduleUpdateInput) -> ScheduleUpdate | None:

@@ -20,7 +20,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ledger import reads, tenants
@@ -33,7 +33,6 @@ from models.commands import Actor, Command, Create, Origin, RequestPayout
 from models.decide import refuse_early
 from models.errors import ErrorCode, Refusal, RefusedError
 from models.escrow import Escrow
-from models.money import Money
 from models.outcome import Outcome
 from models.screening import ScreeningResult, ScreenParty, screening_workflow
 from starter import openings
@@ -51,6 +50,7 @@ _ONE_TRY: Final = timedelta(seconds=20)
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 5.0
 _MOST_OWNERS: Final = 10_000
+_LOST_CHARGE: Final = "the workflow of the charge was lost on the way: the next attempt starts it again"
 
 
 class Sender:
@@ -115,7 +115,7 @@ class Sender:
         """
         if self._tenant not in {None, order.tenant}:
             raise RefusedError(ErrorCode.NOT_FOUND, f"there is no tenant {order.tenant}")
-        sealed = self._seals.seal_charge(order) if self._seals else order
+        sealed = self._sealed_charge(order)
         return await self.patiently(f"top_up {order.id}", lambda: self._charged(sealed))
 
     async def advance_clock(self, tenant: str, to: timedelta) -> int:
@@ -165,15 +165,28 @@ class Sender:
                 raise RefusedError.of(refusal) from error
             raise
 
-    async def revive(self, escrow: Escrow) -> None:
+    async def revive(self, escrow: Escrow, *, anew: bool = False) -> None:
         """See that an escrow's workflow runs: one that is gone starts again, from what the books say. Harmless twice.
 
-        Raises ``OutcomeUnknownError`` when the engine stays away too long.
+        ``anew``: one that runs gives way to a new one, with what it had not written to the books yet. Raises
+        ``OutcomeUnknownError`` when the engine stays away too long.
         """
-        what = f"revive {escrow.id}"
-        await self.patiently(
-            what, lambda: self._client.start_workflow(EscrowWorkflow.run, **openings.from_books(escrow))
-        )
+        how = openings.from_books(escrow)
+        if anew:
+            how["id_conflict_policy"] = WorkflowIDConflictPolicy.TERMINATE_EXISTING
+        await self.patiently(f"revive {escrow.id}", lambda: self._client.start_workflow(EscrowWorkflow.run, **how))
+
+    async def revive_charge(self, order: ChargeOrder) -> None:
+        """See that a workflow asks about a charge that is pending, and books what came of it.
+
+        Harmless twice: the charge's id is the gateway's key. Raises as ``revive`` does.
+        """
+        how = openings.charging(self._sealed_charge(order))
+        await self.patiently(f"revive {order.id}", lambda: self._client.start_workflow(ChargeWorkflow.run, **how))
+
+    async def screen_again(self, of: ScreenParty) -> None:
+        """Have a party screened without waiting for what comes of it. Raises as ``revive`` does."""
+        await self.patiently(f"screen {of.party}", lambda: self._ask_to_screen(of))
 
     async def patiently(self, what: str, attempt: Callable[[], Awaitable[T]], *, sends: bool = True) -> T:
         """Attempt until there is an answer. Every attempt carries the same ids, so repeating one is harmless.
@@ -228,19 +241,21 @@ class Sender:
 
     async def _charged(self, order: ChargeOrder) -> Charge:
         try:
-            return await self._client.execute_workflow(
-                ChargeWorkflow.run,
-                order,
-                id=ids.charge_workflow(order.id),
-                task_queue=TASK_QUEUE,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                static_summary=f"{Money(order.amount, order.currency)} from {order.party}",
-            )
+            charge: Charge = await self._client.execute_workflow(ChargeWorkflow.run, **openings.charging(order))
+            return charge
         except WorkflowFailureError as error:
             if refusal := _refusal_in(error):
                 raise RefusedError.of(refusal) from error
+            if isinstance(error.cause, TerminatedError):
+                raise TimeoutError(_LOST_CHARGE) from error
             raise
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                raise TimeoutError(_LOST_CHARGE) from error
+            raise
+
+    def _sealed_charge(self, order: ChargeOrder) -> ChargeOrder:
+        return self._seals.seal_charge(order) if self._seals else order
 
     async def _ask_to_screen(self, of: ScreenParty) -> WorkflowHandle[ScreenPartyWorkflow, ScreeningResult]:
         return await self._client.start_workflow(
@@ -306,10 +321,24 @@ class Sender:
             raise RefusedError.of(refusal) from error  # a mistake of ours is not the command's outcome
         if refusal.kind is ErrorCode.UNSEALED_COMMAND:
             raise RefusedError.of(refusal) from error  # it is on record, and the command's id stays free
+        if await self._behind(command, refusal):
+            raise TimeoutError("the workflow does not know yet what the books know: it is asked again") from error
         outcome = await asyncio.to_thread(self._books.record_refusal, command, refusal)
         if outcome.refusal is None and outcome.escrow is not None:
             return outcome.escrow
         raise RefusedError.of(outcome.refusal or refusal) from error
+
+    async def _behind(self, command: Command, refusal: Refusal) -> bool:
+        """Whether a validator refused by an older escrow than the books have: the last command was cut short there."""
+        if isinstance(command, Create) or refusal.kind is ErrorCode.IDEMPOTENCY_KEY_REUSED:
+            return False
+        if await asyncio.to_thread(reads.stored_outcome, self._engine, command):
+            return False  # the books refused it themselves
+        escrow = await asyncio.to_thread(reads.escrow, self._engine, command.escrow)
+        if escrow is None or refuse_early(escrow, command, _tenant_now(escrow)):
+            return False
+        await self._client.get_workflow_handle(ids.escrow_workflow(escrow.id)).signal(EscrowWorkflow.look_again)
+        return True
 
     async def _recorded(self, command: Command, refusal: Refusal) -> Refusal:
         """Put a refusal into the audit that the workflow gave without touching the books; answers the stored one."""

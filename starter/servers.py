@@ -170,8 +170,17 @@ def _keyring(keys: str) -> "Keyring":
         raise MisuseError(f"HOLDFAST_KEYS: {error}") from error
 
 
-def keep_up(config: Settings, chosen: Path | None, progress: Progress, *, as_json: bool = False) -> None:
+def keep_up(
+    config: Settings,
+    chosen: Path | None,
+    progress: Progress,
+    *,
+    fault_plan: Path | None = None,
+    as_json: bool = False,
+) -> None:
     """Keep a stack running until a signal asks for its end; ``chosen`` is the home that the command line names.
+
+    The payment sandbox goes by the ``fault_plan``, a file.
 
     Says where everything is once it works: for people, or ``as_json`` in one line. Raises ``MisuseError``,
     ``StackError``.
@@ -182,15 +191,31 @@ def keep_up(config: Settings, chosen: Path | None, progress: Progress, *, as_jso
             f"`{suggested('worker')}` works for them. Unset HOLDFAST_DATABASE_URL and TEMPORAL_ADDRESS to have "
             "everything embedded."
         )
+    if fault_plan is not None:
+        _check_plan(fault_plan)
     home, enough = chosen or config.home, threading.Event()
 
     def ready() -> None:
         on_the_end(lambda *_: enough.set())
 
-    with _stack(config, home, progress, api=True, ready=ready) as (stack, endpoints), progress.paused():
+    starting = _stack(config, home, progress, api=True, fault_plan=fault_plan, ready=ready)
+    with starting as (stack, endpoints), progress.paused():
         said = _addresses(home, endpoints) if as_json else _welcome(home, chosen, endpoints)
         console().print(said, soft_wrap=True)
         stack.supervise(enough)
+
+
+def _check_plan(file: Path) -> None:
+    """Raise ``MisuseError`` for a fault plan that the sandbox would refuse, before anything is started."""
+    from starter.sandbox.reading import checked, why  # noqa: PLC0415 - only this way needs it
+    from starter.sandbox.wire import RefusedError  # noqa: PLC0415
+
+    try:
+        checked(file.read_bytes())
+    except OSError as error:
+        raise MisuseError(f"--fault-plan {file}: {error.strerror}") from error
+    except RefusedError as refused:
+        raise MisuseError(f"--fault-plan {file}: {why(refused)}") from refused
 
 
 def _welcome(home: Path, chosen: Path | None, endpoints: Endpoints) -> str:
@@ -264,7 +289,13 @@ def servers_with_books(
 
 @contextmanager
 def _stack(
-    config: Settings, home: Path, progress: Progress, *, api: bool = False, ready: Callable[[], None] = lambda: None
+    config: Settings,
+    home: Path,
+    progress: Progress,
+    *,
+    api: bool = False,
+    fault_plan: Path | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Stack, Endpoints]]:
     """Start a stack and stop it in the end, whatever happens and however impatient somebody gets."""
     started = False
@@ -279,6 +310,7 @@ def _stack(
         api_port=config.api_port if api else 0,
         temporal_port=config.temporal_port,
         temporal_ui_port=config.temporal_ui_port,
+        fault_plan=fault_plan,
     )
     endpoints = stack.start(ready)
     started = True

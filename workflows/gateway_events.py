@@ -7,28 +7,22 @@ come twice, late and in any order. Money moves by commands to the books only, ea
 import asyncio
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
-from temporalio.workflow import ParentClosePolicy
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.gateway_events import GatewayEventActivities
-    from models import ids
-    from models.escrow import Escrow
     from models.gateway_events import Step
     from workflows.commit import commit
-    from workflows.escrow import EscrowWorkflow
-    from workflows.inputs import EscrowInput
     from workflows.timeouts import (
         BOOKS_UNTIL_BACK,
         GATEWAY_EVENT_RETRY,
+        GATEWAY_EVENT_START_TO_CLOSE,
         GATEWAY_EVENT_STEPS,
         GATEWAY_EVENTS_HEARTBEAT,
         GATEWAY_EVENTS_ROUNDS,
         GATEWAY_EVENTS_START_TO_CLOSE,
-        TASK_QUEUE,
     )
-    from workflows.visibility import at_start, details, summary
+    from workflows.waking import tell
 
 
 @workflow.defn(name="GatewayEventsWorkflow")
@@ -64,7 +58,7 @@ async def _apply(number: int) -> None:
                 step = _not_taken(step, outcome.refusal.code, outcome.refusal.message)
                 break
             if outcome.escrow:
-                await _tell(outcome.escrow)
+                await tell(outcome.escrow)
             step = await _judge(number)
         await _settle(await _woken(step))
     except FailureError as error:
@@ -75,7 +69,7 @@ async def _judge(number: int) -> Step:
     return await workflow.execute_activity_method(
         GatewayEventActivities.judge_gateway_event,
         number,
-        start_to_close_timeout=GATEWAY_EVENTS_START_TO_CLOSE,
+        start_to_close_timeout=GATEWAY_EVENT_START_TO_CLOSE,
         retry_policy=GATEWAY_EVENT_RETRY,
         summary=f"what does event {number} mean?",
     )
@@ -85,7 +79,7 @@ async def _settle(step: Step) -> None:
     await workflow.execute_activity_method(
         GatewayEventActivities.settle_gateway_event,
         step.model_copy(update={"command": None}),
-        start_to_close_timeout=GATEWAY_EVENTS_START_TO_CLOSE,
+        start_to_close_timeout=GATEWAY_EVENT_START_TO_CLOSE,
         retry_policy=BOOKS_UNTIL_BACK,
         summary=f"event {step.number}: {step.verdict}",
     )
@@ -105,32 +99,3 @@ async def _woken(step: Step) -> Step:
         except FailureError:
             return step.model_copy(update={"verdict": "wait", "why": f"the workflow {identifier} does not run"})
     return step
-
-
-async def _tell(escrow: Escrow) -> None:
-    """Have the escrow's workflow read what the books decided; one that is over starts again if anything is left."""
-    identifier = ids.escrow_workflow(escrow.id)
-    if await _told(identifier) or escrow.finished:
-        return
-    try:
-        await workflow.start_child_workflow(
-            EscrowWorkflow.run,
-            EscrowInput(escrow=escrow.id, clock_offset=escrow.clock_offset),
-            id=identifier,
-            task_queue=TASK_QUEUE,
-            parent_close_policy=ParentClosePolicy.ABANDON,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            search_attributes=at_start(escrow),
-            static_summary=summary(escrow),
-            static_details=details(escrow),
-        )
-    except WorkflowAlreadyStartedError:
-        await _told(identifier)  # somebody was faster, and may have read the books before us
-
-
-async def _told(identifier: str) -> bool:
-    try:
-        await workflow.get_external_workflow_handle(identifier).signal(EscrowWorkflow.look_again)
-    except FailureError:
-        return False
-    return True

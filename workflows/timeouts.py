@@ -65,6 +65,8 @@ GATEWAY_EVENTS_AT_ONCE: Final = 10
 GATEWAY_EVENTS_LEASE: Final = timedelta(minutes=5)
 GATEWAY_EVENTS_START_TO_CLOSE: Final = timedelta(minutes=2)
 GATEWAY_EVENTS_HEARTBEAT: Final = timedelta(seconds=30)
+# A question to the provider, or one to the books: a worker's death in one keeps the other events waiting for so long.
+GATEWAY_EVENT_START_TO_CLOSE: Final = timedelta(seconds=40)
 GATEWAY_EVENT_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=4)
 GATEWAY_EVENT_STEPS: Final = 6  # open and close a chargeback, and some that a rival makes necessary
 
@@ -84,3 +86,20 @@ WEBHOOKS_ROUNDS: Final = 100
 WEBHOOKS_START_TO_CLOSE: Final = timedelta(minutes=5)
 WEBHOOKS_HEARTBEAT: Final = timedelta(seconds=45)
 WEBHOOKS_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
+
+# Reconciliation: a statement is read in parts of about a minute, each report of progress a page; comparing is one query
+# over the books and may take minutes, in which the activity goes on reporting that it lives. A provider that is away is
+# waited for until the day is half over; the next round brings another try.
+RECONCILIATION_TASK_QUEUE: Final = "holdfast-reconciliation"
+RECONCILIATION_LANES: Final = 2  # activities side by side; a worker has as many threads and connections for them
+RECONCILIATION_CONNECTIONS: Final = 4
+RECONCILIATION_READ: Final = timedelta(minutes=5)
+RECONCILIATION_PROVIDER_AWAY: Final = timedelta(hours=12)
+RECONCILIATION_COMPARE: Final = timedelta(hours=1)
+RECONCILIATION_HEARTBEAT: Final = timedelta(seconds=45)
+RECONCILIATION_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
+RECONCILIATION_TRIES: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
+RECONCILIATION_SHORT: Final = timedelta(minutes=1)
+RECONCILIATION_HEALS_WITHIN: Final = timedelta(minutes=2)  # what was set right shows in the same round, or in the next
+RECONCILIATION_HEALS_LOOK: Final = timedelta(seconds=2)
+RECONCILIATION_CATCH_UP: Final = timedelta(hours=20)  # for how long a round that Temporal was away for is made up

@@ -25,10 +25,11 @@ Why sending again after ``NotFound`` is right, and the only thing it permits:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from models.gateway import GatewayOperation
+from models.reconciliation import ProviderLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,14 @@ class Contested:
     status: Literal["open", "won", "lost"]
     failed: bool
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPage:
+    """Some movements of a provider's balance, the newest first; ``after`` is where the next page goes on."""
+
+    lines: tuple[ProviderLine, ...]
+    after: str | None
 
 
 class GatewayMisconfiguredError(Exception):
@@ -184,3 +193,16 @@ class GatewayRecords(Protocol):
 
     def contested(self, reference: str) -> Contested | None:
         """A dispute (``du_…``, ``dp_…``)."""
+
+
+class GatewayStatement(Protocol):
+    """What a provider has moved, and what it holds for us: its own books, to compare ours with. It moves nothing.
+
+    Both may raise ``GatewayMisconfiguredError`` or ``GatewayUnavailableError``.
+    """
+
+    def lines(self, since: datetime | None, after: str | None = None) -> StatementPage:
+        """One page of the movements since a moment, or of all, from the newest to the oldest."""
+
+    def balances(self) -> dict[str, int]:
+        """What the provider holds, by currency, in our minor units."""

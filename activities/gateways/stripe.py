@@ -38,6 +38,7 @@ from activities.gateways.port import (
 from activities.gateways.stripe_amounts import AmountNotRepresentableError, from_stripe, to_stripe
 from activities.gateways.stripe_errors import outcome_of, word
 from activities.gateways.stripe_records import KEY, StripeRecords
+from activities.gateways.stripe_statement import StripeStatement
 from models.gateway import GatewayOperation
 
 T = TypeVar("T")
@@ -165,6 +166,10 @@ class StripeGateway:
     def records(self) -> StripeRecords:
         """How things stand with Stripe, over the same connections."""
         return StripeRecords(self._client)
+
+    def statement(self) -> StripeStatement:
+        """What Stripe has moved and holds, over the same connections."""
+        return StripeStatement(self._client)
 
     def _read_intent(self, intent: stripe.PaymentIntent) -> Outcome:
         match intent.status:

@@ -6,6 +6,7 @@ id is, since with it an operator finds everything in Stripe's dashboard.
 """
 
 import re
+from datetime import timedelta
 from typing import Any, Final
 
 import stripe
@@ -14,6 +15,8 @@ from activities.gateways.port import Declined, GatewayMisconfiguredError, Idempo
 
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
 _REQUEST_ID = re.compile(r"req_[A-Za-z0-9_]{1,64}")
+_SECONDS = re.compile(r"[0-9]{1,6}")
+_LONGEST_WAIT: Final = timedelta(minutes=5)
 # docs.stripe.com/error-codes: the request was refused because of who we are, not because of the operation.
 _OPERATORS_CODES: Final = frozenset(
     {
@@ -83,7 +86,16 @@ def _declined(error: stripe.StripeError) -> Declined:
 
 
 def _unknown(reason: str, error: stripe.StripeError) -> Unknown:
-    return Unknown(f"{reason} ({_request(error)})")
+    return Unknown(f"{reason} ({_request(error)})", retry_after=_retry_after(error))
+
+
+def _retry_after(error: stripe.StripeError) -> timedelta | None:
+    """For how long Stripe asks not to be asked again: whole seconds; the date that HTTP knows too is not used by it."""
+    headers = {str(name).lower(): value for name, value in (error.headers or {}).items()}
+    said = headers.get("retry-after")
+    if not isinstance(said, str) or not _SECONDS.fullmatch(said):
+        return None
+    return min(timedelta(seconds=int(said)), _LONGEST_WAIT) or None  # none at all would be asked again without a pause
 
 
 def _misconfigured(error: stripe.StripeError) -> GatewayMisconfiguredError:

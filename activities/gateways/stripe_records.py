@@ -33,15 +33,15 @@ class StripeRecords:
 
     def taken(self, reference: str) -> Taken | None:
         """A payment intent by its latest charge, or the payment intent of a charge."""
-        return _asked(lambda: self._taken(reference))
+        return asked(lambda: self._taken(reference))
 
     def sent(self, reference: str) -> Sent | None:
         """A transfer with what of it was reversed."""
-        return _asked(lambda: _sent(_plain(self._client.v1.transfers.retrieve(reference))))
+        return asked(lambda: _sent(_plain(self._client.v1.transfers.retrieve(reference))))
 
     def contested(self, reference: str) -> Contested | None:
         """A dispute with the key of the payment that it is about."""
-        return _asked(lambda: self._contested(_plain(self._client.v1.disputes.retrieve(reference))))
+        return asked(lambda: self._contested(_plain(self._client.v1.disputes.retrieve(reference))))
 
     def _taken(self, reference: str) -> Taken | None:
         if not reference.startswith("pi_"):
@@ -65,7 +65,11 @@ class StripeRecords:
         return Contested(key, *_money(dispute), status, reason in _COULD_NOT_COLLECT, reason)
 
 
-def _asked(question: Callable[[], Answer | None]) -> Answer | None:
+def asked(question: Callable[[], Answer | None]) -> Answer | None:
+    """The answer to a question, None where Stripe knows no such thing.
+
+    Raises ``GatewayMisconfiguredError`` or ``GatewayUnavailableError``, which quote nothing of Stripe's.
+    """
     try:
         return question()
     except stripe.InvalidRequestError as error:

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models import ids
@@ -68,6 +68,8 @@ class Boundary:
                 whole = timely if scope["path"] == _READ_BY_ITSELF else await _whole(timely, headers)
             except ProblemError as problem:
                 await response(Request(scope), problem)(scope, receive, told)
+            except ClientDisconnect:
+                log.info("gone before all of the body had come")
             else:
                 await self._app(scope, whole, told)
         except Exception:
@@ -107,7 +109,7 @@ def _in_time(receive: Receive) -> Receive:
 
 
 async def _whole(receive: Receive, headers: Headers) -> Receive:
-    """The body, read whole. Raises ``ProblemError`` (413) when it is too large."""
+    """The body, read whole. Raises ``ProblemError`` (413) when it is too large, ``ClientDisconnect`` where it ends."""
     too_large = ProblemError(413, f"a body may have at most {LARGEST_BODY} bytes")
     announced = headers.get("Content-Length", "")
     if announced.isdigit() and int(announced) > LARGEST_BODY:
@@ -117,7 +119,7 @@ async def _whole(receive: Receive, headers: Headers) -> Receive:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return lambda: _same(message)
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > LARGEST_BODY:
@@ -135,10 +137,6 @@ async def _whole(receive: Receive, headers: Headers) -> Receive:
         return whole
 
     return again
-
-
-async def _same(message: Message) -> Message:
-    return message
 
 
 def _request_id(given: str | None) -> str:

@@ -18,6 +18,14 @@ from starter.api.kept import Kept
 _MODES: Final = ("live", "test")
 _WAITS_SECONDS: Final = 2.0
 
+# A provider that has not answered, and a side that only follows, are told apart from what somebody has to explain.
+_CAUSES: Final = (
+    *(("provider", cause) for cause in (
+        "missing_here", "missing_there", "amount_differs", "duplicate", "late", "unknown_outcome",
+    )),
+    ("workflows", "not_running"), ("workflows", "behind"), ("workflows", "stuck"), ("books", "unsound"),
+)  # fmt: skip
+
 # By the figure's name: the metric, its type, what it means, its labels, and the series that are there even at 0.
 _Zeros = tuple[tuple[str, ...], ...]
 _SHOWN: Final[dict[str, tuple[str, type[Metric], str, tuple[str, ...], _Zeros]]] = {
@@ -53,6 +61,20 @@ _SHOWN: Final[dict[str, tuple[str, type[Metric], str, tuple[str, ...], _Zeros]]]
         "holdfast_gateway_oldest_seconds", GaugeMetricFamily, "The age of the oldest event of the gateway that waits.",
         (), ((),),
     ),
+    "differences": (
+        "holdfast_differences", GaugeMetricFamily, "What does not agree and is open.", ("compared", "cause"), _CAUSES,
+    ),
+    "oldest_difference": (
+        "holdfast_oldest_difference_seconds", GaugeMetricFamily, "The age of the oldest open difference.", (), ((),),
+    ),
+    "corrections_waiting": (
+        "holdfast_corrections_waiting", GaugeMetricFamily, "Corrections that another operator has to approve.",
+        (), ((),),
+    ),
+    "reconciled": (
+        "holdfast_reconciled_seconds", GaugeMetricFamily, "How long ago a round of reconciliation was last finished.",
+        (), (),
+    ),
     "escrows": (
         "holdfast_escrows", GaugeMetricFamily, "Escrows by state.", ("mode", "state"),
         tuple((m, str(state)) for m in _MODES for state in State),
@@ -86,9 +108,10 @@ class Figures(Collector):
         self._engine = engine
         self.away = False
         # A frozen PostgreSQL holds these threads and no others.
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="figures")
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="figures")
         self._kept = (
             self._keep("backlog", figures.backlog, keep_seconds, share=0.1),
+            self._keep("reconciliation", figures.reconciliation, keep_seconds, share=0.1),
             self._keep("totals", figures.totals, keep_seconds, share=0.05),
             self._keep("unbalanced", figures.unbalanced, keep_seconds * 6, share=0.01),
         )
@@ -123,12 +146,13 @@ class Figures(Collector):
         return Kept(name, ask, keep_seconds=keep_seconds, share=share)
 
 
-# What each of the three answers; together they are all that is shown.
+# What each of the four answers; together they are all that is shown.
 _ANSWERED: Final = {
     "backlog": (
         "oldest_unknown_payout", "overdue_deadlines", "outbox_waiting", "outbox_oldest", "unnumbered_events",
         "webhook_deliveries", "webhook_oldest", "gateway_events", "gateway_oldest",
     ),
+    "reconciliation": ("differences", "oldest_difference", "corrections_waiting", "reconciled"),
     "totals": ("escrows", "payouts", "settlements", "settled"),
     "unbalanced": ("unbalanced",),
 }  # fmt: skip

@@ -36,6 +36,7 @@ from models import ids
 from models.commands import Origin
 from models.errors import RefusedError
 from models.fields import printable
+from starter.api.json_bodies import refuse_ambiguous
 from starter.api.metrics import Metrics
 from starter.api.principals import Principal, authenticate
 from starter.api.problems import ProblemError, problem_of, response
@@ -303,10 +304,14 @@ async def _admitted(request: Request) -> Asked:
 
 
 async def _json_body(request: Request) -> bytes:
-    """The body, if there is one. Raises ``ProblemError`` (415) for one that does not say that it is JSON."""
+    """The body, if there is one.
+
+    Raises ``ProblemError``: 415 for one that does not say that it is JSON, 400 for JSON that can be read in two ways.
+    """
     body = await request.body()
     if body and not _JSON.fullmatch(request.headers.get("Content-Type", "")):
         raise ProblemError(415, "a body has to be JSON, sent with the header `Content-Type: application/json`")
+    refuse_ambiguous(body)
     return body
 
 

@@ -34,8 +34,12 @@ def verified(body: bytes, signature: str, secret: str | None) -> GatewayEvent:
     try:
         stripe.WebhookSignature.verify_header(body, signature, secret, int(_TOLERANCE.total_seconds()))
         return _event(json.loads(body))
-    # Besides its own error the library lets through those of bad UTF-8 and of a header beyond ASCII.
-    except (stripe.SignatureVerificationError, ValueError, TypeError, AttributeError, LookupError, OverflowError):
+    # Besides its own error the library lets through those of bad UTF-8 and of a header beyond ASCII; JSON may be nested
+    # beyond what can be read, and an event have any shape.
+    except (
+        stripe.SignatureVerificationError, ValueError, TypeError, AttributeError, LookupError, OverflowError,
+        RecursionError,
+    ):  # fmt: skip
         raise UnverifiedError("the webhook is forged, damaged or older than five minutes") from None
 
 

@@ -100,19 +100,34 @@ def screen(
 
 def repair(
     tenant: TenantFilter = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be started again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Ask every workflow what it knows, not only those that look late.")
+    ] = False,
+    restart_stuck: Annotated[
+        bool, typer.Option("--restart-stuck", help="Start those anew, too, that no worker can go on with.")
+    ] = False,
+    screen: Annotated[
+        bool, typer.Option("--screen", help="Have every seller who may still be paid screened again, too.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Bring back the workflows of escrows that are not over, from the books.
+    """Bring back whatever workflows have to look after, from the books: after a loss of Temporal's data, all of it.
 
-    Looks at each of them; a workflow that is missing, was terminated or closed starts again. Money moves only as it
-    would have. Doing it twice starts nothing twice.
+    Looks at every escrow that is not over: a workflow that is missing, was terminated or closed starts again, one that
+    is behind reads the books. Charges that nobody asks about are asked about again, and what tells, posts and listens
+    for all runs again. Money moves only as it would have. Doing it twice starts nothing twice. Exit code 1 if something
+    is left that a person has to see to.
     """
     with spoken(as_json=json):
+        from starter.operating.repair import Wanted
         from starter.operating.repair import repair as repaired
 
-        say(*repaired(tenant, home, dry_run=dry_run, quiet=json), as_json=json)
+        wanted = Wanted(tenant, dry_run, thorough, restart_stuck, screen)
+        text, document, whole = repaired(wanted, home, quiet=json)
+        say(text, document, as_json=json)
+    raise typer.Exit(0 if whole else FAILED)
 
 
 def reencrypt(home: HomeOption = None, json: JsonOption = False) -> None:

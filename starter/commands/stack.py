@@ -1,6 +1,8 @@
 """Commands about servers: `up`, `api`, `worker`, `migrate`."""
 
 import runpy
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -13,7 +15,18 @@ from starter.misuse import MisuseError
 # The commands import what they need themselves, so that help, version and a mistyped file are answered at once.
 
 
-def up(home: HomeOption = None, json: JsonOption = False) -> None:
+FaultPlanOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--fault-plan",
+        metavar="FILE",
+        help="JSON file that says what goes wrong at the payment sandbox: docs/sandbox.md.",
+        show_default=False,
+    ),
+]
+
+
+def up(home: HomeOption = None, fault_plan: FaultPlanOption = None, json: JsonOption = False) -> None:
     """Keep the embedded stack running, until Ctrl-C.
 
     That is PostgreSQL, Temporal with its UI, the payment sandbox, a worker and the HTTP API. Whatever dies is started
@@ -26,7 +39,7 @@ def up(home: HomeOption = None, json: JsonOption = False) -> None:
 
         config = read_settings()
         with Progress(quiet=json) as progress:
-            keep_up(config, home, progress, as_json=json)
+            keep_up(config, home, progress, fault_plan=fault_plan, as_json=json)
 
 
 def api(json: JsonOption = False) -> None:

@@ -26,7 +26,7 @@ from models.policies import POLICY_KINDS, Policies, ReleasePolicy
 from models.rules import creation
 from models.templates import Template
 from starter.deals import foreseen, written
-from starter.deals.deal_text import DealFileError, Problem, Source, Where, read
+from starter.deals.deal_text import DealFileError, Problem, Source, Where, quoted, read
 from starter.deals.milestone_names import names_of, renamed
 from starter.deals.problems import explain, suggestion
 from starter.deals.written import ACTIONS, COMMANDS, AdvanceClock, Change, Facts, References, Written, meant
@@ -382,4 +382,4 @@ def _not_an_action(said: Any, do: Any) -> str:
         return f"expected an action such as {{actor: alice, do: fund}}; there are {known}"
     if do is None:
         return f"missing key 'do'; there are {known}"
-    return f"unknown action {do!r}{suggestion(str(do), ACTIONS)}; there are {known}"
+    return f"unknown action {quoted(do)}{suggestion(str(do), ACTIONS)}; there are {known}"

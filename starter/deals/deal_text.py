@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node, ScalarNode, SequenceNode
+from ruamel.yaml.scanner import Scanner
 
 from starter.misuse import MisuseError
 
@@ -19,6 +20,13 @@ Where: TypeAlias = tuple[str | int, ...]
 _LARGEST_BYTES: Final = 256 * 1024
 # A few aliases of aliases can stand for more nodes than there is memory.
 _MOST_NODES: Final = 20_000
+# A deal needs six. The library takes time by the square of it: seconds for a thousand brackets.
+_MOST_BRACKETS: Final = 50
+_QUOTED: Final = 60
+# What YAML itself calls the kinds of values; any other tag says that a value is not what it looks like.
+_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge")
+)
 
 
 @dataclass(frozen=True)
@@ -72,10 +80,27 @@ class Source:
         return found
 
 
+class _ShallowScanner(Scanner):
+    """Gives up on brackets within brackets as what cannot be a deal."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any, to_push: str) -> None:  # noqa: N803 - as it is called
+        if len(self.flow_context) >= _MOST_BRACKETS:
+            raise RecursionError
+        super().fetch_flow_collection_start(TokenClass, to_push)
+
+
+def quoted(said: Any) -> str:
+    """What a file says, in quotation marks, cut where it is long: a message is shorter than the mistake."""
+    text = str(said)
+    return repr(text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "...")
+
+
 def read(file: Path) -> Source:
     """Read one YAML document. Raises ``DealFileError`` for a file that cannot be read or is not YAML."""
     try:
-        root = YAML(typ="safe", pure=True).compose(_text(file))
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Scanner = _ShallowScanner
+        root = yaml.compose(_text(file))
         if root is None:
             raise DealFileError(file, [Problem("the file is empty: a deal was expected")])
         source = Source(file)
@@ -127,6 +152,11 @@ class _Reader:
         self.source.places[path] = _place(node.start_mark)
         if self.seen > _MOST_NODES or any(node is one for one in above):
             raise self._wrong(node, "aliases that repeat without end")
+        if node.tag is not None and str(node.tag) not in _TAGS:
+            tag = str(node.tag).replace("tag:yaml.org,2002:", "!!")
+            raise self._wrong(
+                node, f"the tag {quoted(tag)} means nothing here: write the value as it is, without a tag"
+            )
         if isinstance(node, ScalarNode):
             return None if str(node.tag).endswith(":null") else str(node.value)
         if isinstance(node, SequenceNode):
@@ -141,7 +171,7 @@ class _Reader:
             name = str(key.value)
             if name in converted:
                 first = self.source.keys[(*path, name)][0]
-                raise self._wrong(key, f"key {name!r} is here twice: it was already set in line {first}")
+                raise self._wrong(key, f"key {quoted(name)} is here twice: it was already set in line {first}")
             self.source.keys[(*path, name)] = _place(key.start_mark)
             converted[name] = self.convert(value, (*path, name), above)
         return converted

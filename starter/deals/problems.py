@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from models import forms
 from models.exchange import MOST_RATE, Rate
 from models.forms import why
-from starter.deals.deal_text import Problem, Source, Where
+from starter.deals.deal_text import Problem, Source, Where, quoted
 
 _OUT_OF_RANGE: Final = frozenset({"less_than_equal", "greater_than_equal"})
 # As pydantic tells them. They are wider than those of what may be written down (LEAST_RATE, MOST_RATE).
@@ -57,7 +57,7 @@ def _explain_one(source: Source, detail: ErrorDetails, start: Where) -> Problem:
         case "missing":
             return source.problem(where, f"missing key {detail['loc'][-1]!r}")
     if where and where[-1] == "[key]":
-        return source.problem(where[:-1], f"{where[-2]!r}: {_wording(detail, context)}", at_key=True)
+        return source.problem(where[:-1], f"{quoted(where[-2])}: {_wording(detail, context)}", at_key=True)
     name = next((f"{step}: " for step in reversed(where) if isinstance(step, str) and where in source.places), "")
     return source.problem(where, name + _wording(detail, context))
 
@@ -99,7 +99,7 @@ def _percentage(value: Any) -> str:
 def unknown_key(source: Source, where: Where, key: str, allowed: Iterable[str]) -> Problem:
     """A key that means nothing where it stands."""
     allowed = list(allowed)
-    message = f"unknown key {key!r}{suggestion(key, allowed)}; allowed here: {', '.join(allowed)}"
+    message = f"unknown key {quoted(key)}{suggestion(key, allowed)}; allowed here: {', '.join(allowed)}"
     return source.problem((*where, key), message, at_key=True)
 
 
@@ -113,7 +113,7 @@ def _found(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "...")
+        return quoted(value)
     if isinstance(value, Decimal):
         return str(value)
     return "a list" if isinstance(value, list | tuple) else "a mapping"

@@ -41,11 +41,13 @@ from models.money import MAX_AMOUNT, Money
 from models.parties import PartyDetails
 from models.policies import POLICY_KINDS
 from models.templates import Template
+from starter.deals.deal_text import quoted
 
 D = TypeVar("D", bound=Document)
 
 CODES: Final = tuple(kind.code for kind in ErrorCode)
 MOST_PAYOUTS: Final = 20
+_DIGITS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -134,25 +136,30 @@ def _milestone(name: Any, info: ValidationInfo) -> MilestoneNumber:
     known = ", ".join(f'{number} "{names[0]}"' for number, names in enumerate(milestones, start=1)) or "none"
     if not isinstance(name, str):
         raise ValueError(f"expected a milestone's number or title: {known}")
-    if name.isdecimal() and 1 <= int(name) <= len(milestones):
-        return MilestoneNumber(int(name))
+    if 1 <= _number(name) <= len(milestones):
+        return MilestoneNumber(_number(name))
     found = [number for number, names in enumerate(milestones, start=1) if name in names]
     if len(found) != 1:
-        problem = f"several milestones are called {name!r}" if found else f"there is no milestone {name!r}"
+        problem = f"several milestones are called {quoted(name)}" if found else f"there is no milestone {quoted(name)}"
         raise ValueError(f"{problem}; the escrow has {known}")
     return MilestoneNumber(found[0])
 
 
 def _payout(name: Any) -> PayoutNumber:
-    if not isinstance(name, str) or not name.isdecimal() or not 1 <= int(name) <= MOST_PAYOUTS:
+    if not isinstance(name, str) or not 1 <= _number(name) <= MOST_PAYOUTS:
         raise ValueError("expected the number of a payout, in the order in which they became due: 1, 2, ...")
-    return PayoutNumber(int(name))
+    return PayoutNumber(_number(name))
+
+
+def _number(name: str) -> int:
+    """A position, written in a few plain digits; 0 for whatever else it may be."""
+    return int(name) if name.isascii() and name.isdecimal() and len(name) <= _DIGITS else 0
 
 
 def _person(name: Any, info: ValidationInfo) -> Actor:
     people = _facts(info).people
     if not isinstance(name, str) or name not in people:
-        found = repr(name) if isinstance(name, str) else "this"
+        found = quoted(name) if isinstance(name, str) else "this"
         raise ValueError(f"{found} is nobody who can act in this deal: there are {', '.join(people)}")
     return people[name]
 
@@ -160,14 +167,14 @@ def _person(name: Any, info: ValidationInfo) -> Actor:
 def _party(name: Any, info: ValidationInfo) -> str:
     known = _facts(info).parties
     if not isinstance(name, str) or name not in known:
-        found = repr(name) if isinstance(name, str) else "this"
+        found = quoted(name) if isinstance(name, str) else "this"
         raise ValueError(f"{found} is no party of this deal: parties has {', '.join(known)}")
     return name
 
 
 def _code(code: Any) -> str:
     if code not in CODES:
-        raise ValueError(f"{code!r} is not the code of a refusal: there are {', '.join(CODES)}")
+        raise ValueError(f"{quoted(code)} is not the code of a refusal: there are {', '.join(CODES)}")
     return str(code)
 
 

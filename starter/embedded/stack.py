@@ -41,7 +41,8 @@ class Stack:
 
     ``progress`` is called with one line for a person, from any thread. A port of 0 takes a free one and keeps it. The
     commands replace what is run for the worker and the sandbox, whose arguments are appended to its own. The sandbox
-    posts its signed events to ``webhook_url``, or to the API if there is one.
+    posts its signed events to ``webhook_url``, or to the API if there is one, and misbehaves as the file ``fault_plan``
+    says (docs/sandbox.md).
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Stack:
         worker_command: Sequence[str] | None = None,
         sandbox_command: Sequence[str] | None = None,
         webhook_url: str | None = None,
+        fault_plan: Path | None = None,
     ) -> None:
         self._home = Home(home)
         self._progress = progress
@@ -74,6 +76,7 @@ class Stack:
         self._children = Children(self._home.root / "children.json")
         self._ports = Ports(self._home.root / "ports.json")
         self._webhook_url = webhook_url
+        self._fault_plan = ("--fault-plan", str(fault_plan.absolute())) if fault_plan else ()
         self._services: list[Service] = []
         self._guard = threading.RLock()
 
@@ -203,9 +206,10 @@ class Stack:
         ours = f"{endpoints.api}/v1/gateways/stripe/webhook" if self._with_api else None
         webhook_url = self._webhook_url or ours
         webhooks = ("--webhook-url", webhook_url) if webhook_url else ()
+        books = ("--data", str(self._home.root / "sandbox.db"))
         command = Command(
             name="sandbox",
-            argv=(*self._sandbox_argv, "--data", str(self._home.root / "sandbox.db"), "--port", str(port), *webhooks),
+            argv=(*self._sandbox_argv, *books, "--port", str(port), *webhooks, *self._fault_plan),
             log=self._home.logs / "sandbox.log",
             env=_environment(keys),
             stop=((signal.SIGTERM, _SANDBOX_GRACE_SECONDS),),
@@ -217,7 +221,8 @@ class Stack:
             name="worker",
             argv=self._worker_argv,
             log=self._home.logs / "worker.log",
-            env=_environment(endpoints.environment()),
+            # Unversioned: nobody would make a build of its own current here.
+            env=_environment({**endpoints.environment(), "HOLDFAST_BUILD_ID": ""}),
             stop=((signal.SIGTERM, _WORKER_GRACE_SECONDS),),
         )
         return Service(command, ready=_says_ready, ready_within=_READY_SECONDS)

@@ -24,11 +24,12 @@ _ITEMS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("owed", "all liabilities", Liquidity.LIABILITIES),
     ("earned", "platform fees", (AccountKind.FEE_REVENUE,)),
     ("earned", "dispute fees", (AccountKind.DISPUTE_FEE_REVENUE,)),
+    ("unexplained", "suspense", Liquidity.UNEXPLAINED),
     ("there", "cash", (AccountKind.GATEWAY_CASH,)),
     ("there", "receivable", (AccountKind.RECEIVABLE,)),
     ("there", "platform loss", (AccountKind.PLATFORM_LOSS,)),
 )
-_TIES: Final = "cash + receivable + platform loss = all liabilities + fees earned"
+_TIES: Final = "cash + receivable + platform loss = all liabilities + fees earned + suspense"
 _MOVEMENTS: Final[dict[str, str]] = {
     AccountKind.FEE_REVENUE: "platform fees less returned = movement of fee_revenue",
     AccountKind.DISPUTE_FEE_REVENUE: "dispute fees = movement of dispute_fee_revenue",
@@ -41,7 +42,7 @@ _CLAWBACKS: Final = "Clawbacks reverse settlements that were counted when they w
 
 
 def liquidity(engine: Engine, tenant: str, span: Span) -> Sheet:
-    """What is owed, what was earned and what is there, at the end of each period."""
+    """What is owed, what was earned, what nobody can explain and what is there, at the end of each period."""
     lines = reports.liquidity(engine, tenant, span)
     rows = [
         {"period": line.period, "currency": line.currency, "side": side, "item": item, "amount": line.sum_of(kinds)}

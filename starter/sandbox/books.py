@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from starter.sandbox.faults import WITHOUT_ANSWER
 from starter.sandbox.wire import Answer, Params, RefusedError, error, new_id
 
 _SCHEMA: Final = """
@@ -29,7 +31,34 @@ CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0, delivered INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS events_due ON events (next_at) WHERE delivered = 0;
+CREATE TABLE IF NOT EXISTS misposted (
+    seq INTEGER PRIMARY KEY, lost INTEGER NOT NULL, again INTEGER NOT NULL, gap REAL NOT NULL, behind REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS made (
+    id TEXT PRIMARY KEY, cause TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (
+    name TEXT PRIMARY KEY, times INTEGER NOT NULL);
 """
+
+
+@dataclass(frozen=True)
+class Misposting:
+    """What goes wrong with posting one event. ``behind``: until then only if a later event was posted."""
+
+    lost: bool = False
+    late: float = 0.0
+    again: int = 0
+    gap: float = 0.0
+    behind: float = 0.0
+
+
+class Watcher(Protocol):
+    """Who is told what is being written, within the transaction that writes it."""
+
+    def noted(self, line: Mapping[str, Any], answer: Answer | None, done: Answer | None) -> None:
+        """A request is written down with its ``answer``, and the work that was ``done`` for it just now."""
+
+    def announced(self, kind: str, cause: str) -> Misposting | None:
+        """An event is announced; says what goes wrong with it."""
 
 
 class Books:
@@ -37,7 +66,9 @@ class Books:
 
     def __init__(self, path: Path, key_window_seconds: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._key_window_seconds = key_window_seconds
+        self.key_window_seconds = key_window_seconds
+        self.watcher: Watcher | None = None
+        self._cause = ""
         self._lock = threading.RLock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -50,9 +81,17 @@ class Books:
             self._database.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is committed together, or not at all."""
+    def transaction(self, cause: str | None = None) -> Iterator[None]:
+        """Everything inside is committed together, or not at all; one inside of another is a part of it.
+
+        ``cause`` names what it is about, the same each time the same is asked for: what chance goes by for its events.
+        """
         with self._lock:
+            if self._database.in_transaction:
+                self._cause = cause or self._cause
+                yield
+                return
+            self._cause = cause or ""
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -75,7 +114,7 @@ class Books:
         execution has begun, errors included; other parameters are an error; validation failures are not kept.
         ``instead`` is remembered and answered in place of the work's own answer.
         """
-        with self.transaction():
+        with self.transaction(line["subject"]):
             answer = self._remembered(key, fingerprint)
             if answer is not None:
                 self._write_line(line, answer)
@@ -119,6 +158,7 @@ class Books:
             "INSERT INTO objects (id, kind, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
             (body["id"], body["object"], json.dumps(body)),
         )
+        self._database.execute("INSERT OR IGNORE INTO made VALUES (?, ?)", (body["id"], self._cause))
 
     def get(self, kind: str, reference: str) -> Params | None:
         """Return one object."""
@@ -176,7 +216,15 @@ class Books:
             "pending_webhooks": 1,
             "type": kind,
         }
-        self._database.execute("INSERT INTO events (id, body) VALUES (?, ?)", (body["id"], json.dumps(body)))
+        wrong = None if self.watcher is None else self.watcher.announced(kind, self._cause)
+        due = 0.0 if wrong is None else time.time() + wrong.late
+        written = self._database.execute(
+            "INSERT INTO events (id, body, next_at) VALUES (?, ?, ?)", (body["id"], json.dumps(body), due)
+        )
+        if wrong is not None:
+            behind = time.time() + wrong.behind if wrong.behind else 0.0
+            values = (written.lastrowid, wrong.lost, wrong.again, wrong.gap, behind)
+            self._database.execute("INSERT INTO misposted VALUES (?, ?, ?, ?, ?)", values)
 
     def events(self) -> list[Params]:
         """Return every event, oldest first."""
@@ -184,9 +232,14 @@ class Books:
 
     def due_events(self) -> list[tuple[int, str, int]]:
         """Return events to post now: sequence, body, attempts so far."""
+        now = time.time()
         return self._all(
-            "SELECT seq, body, attempts FROM events WHERE delivered = 0 AND next_at <= ? ORDER BY seq LIMIT 20",
-            time.time(),
+            "SELECT seq, body, attempts FROM events LEFT JOIN misposted USING (seq)"
+            " WHERE delivered = 0 AND next_at <= ? AND (lost IS NULL OR (lost = 0 AND (behind <= ? OR EXISTS ("
+            "  SELECT 1 FROM events AS later WHERE later.seq > events.seq AND later.attempts > 0))))"
+            " ORDER BY seq LIMIT 20",
+            now,
+            now,
         )
 
     def posted(self, seq: int, *, delivered: bool, next_at: float) -> None:
@@ -196,15 +249,54 @@ class Books:
                 "UPDATE events SET attempts = attempts + 1, delivered = ?, next_at = ? WHERE seq = ?",
                 (delivered, next_at, seq),
             )
+            again = self._all("SELECT gap FROM misposted WHERE seq = ? AND again > 0", seq) if delivered else []
+            for (gap,) in again:
+                self._database.execute("UPDATE misposted SET again = again - 1 WHERE seq = ?", (seq,))
+                self._database.execute(
+                    "UPDATE events SET delivered = 0, next_at = ? WHERE seq = ?", (time.time() + gap, seq)
+                )
+
+    def cause_of(self, reference: str) -> str:
+        """Return the cause of the transaction that made an object, such as its idempotency key; else the id itself."""
+        rows = self._all("SELECT cause FROM made WHERE id = ? AND cause <> ''", reference)
+        return str(rows[0][0]) if rows else reference
+
+    def count(self, name: str) -> int:
+        """Count one more, inside a transaction; answers how many that makes."""
+        [(times,)] = self._all(
+            "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET times = times + 1 RETURNING times",
+            name,
+        )
+        return int(times)
+
+    def counted(self, prefix: str) -> dict[str, int]:
+        """Return the counts of all names with the prefix, without it."""
+        return dict(
+            self._all(
+                "SELECT substr(name, ?), times FROM counters WHERE substr(name, 1, ?) = ? ORDER BY name",
+                len(prefix) + 1,
+                len(prefix),
+                prefix,
+            )
+        )
+
+    def read(self, statement: str, *values: Any) -> list[Any]:
+        """Return the rows of a query."""
+        return self._all(statement, *values)
+
+    def write(self, statement: str, *values: Any) -> None:
+        """Change tables of others in the same file, inside a transaction."""
+        self._all(statement, *values)
 
     def _remembered(self, key: str | None, fingerprint: str) -> Answer | None:
         rows = self._all(
             "SELECT fingerprint, status, body FROM keys WHERE key = ? AND created > ?",
             key,
-            time.time() - self._key_window_seconds,
+            time.time() - self.key_window_seconds,
         )
         if not rows:
-            self._database.execute("DELETE FROM keys WHERE key = ?", (key,))
+            if self._database.execute("DELETE FROM keys WHERE key = ?", (key,)).rowcount:
+                self.count("injected key_forgotten")
             return None
         first, status, body = rows[0]
         if first != fingerprint:
@@ -222,10 +314,12 @@ class Books:
             **line,
             "executed": done is not None and done.status == 200 and line["method"] == "POST",
             "replayed": answer is not None and "Idempotent-Replayed" in answer.headers,
-            "status": None if answer is None or line["fault"] == "drop_reply_after" else answer.status,
+            "status": None if answer is None or line["fault"] in WITHOUT_ANSWER else answer.status,
             "reference": next((known.reference for known in (done, answer) if known is not None), None),
         }
         self._database.execute("INSERT INTO journal (line) VALUES (?)", (json.dumps(whole),))
+        if self.watcher is not None:
+            self.watcher.noted(whole, answer, done)
 
     def _all(self, statement: str, *values: Any) -> list[Any]:
         with self._lock:

@@ -1,6 +1,8 @@
 """Closing a connection without an answer, which ASGI has no word for."""
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 from starlette.responses import Response
@@ -25,12 +27,19 @@ class TrackedProtocol(H11Protocol):
 
 
 class DroppedConnection(Response):
-    """No response at all: the connection is cut, as when a cable is pulled or a proxy dies."""
+    """No response at all: the connection is closed, or ``reset`` (RST), as when the machine behind it has died."""
+
+    def __init__(self, *, reset: bool = False) -> None:
+        super().__init__()
+        self._reset = reset
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Cut, then wait until the server has noticed, so that it does not answer by itself."""
         del send
-        client = scope["client"]
-        _open[tuple(client)].abort()
+        transport = _open[tuple(scope["client"])]
+        if self._reset:  # to close without lingering is what sends RST instead of FIN
+            ours = transport.get_extra_info("socket")
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -6,7 +6,8 @@ Stripe's names (docs.stripe.com/testing); connected accounts are any ``acct_…`
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from starter.sandbox.books import Books
@@ -47,6 +48,11 @@ _DESTINATIONS: Final = {
         "Your destination account needs to have at least one of the following capabilities enabled: transfers.",
     ),
 }
+
+
+Page = tuple[list[Params], bool]
+_SOURCES: Final = ("charge", "transfer", "dispute", "refund")
+"""What can be behind a balance transaction."""
 
 
 class Endpoints:
@@ -174,13 +180,28 @@ class Endpoints:
     def list(self, path: str, params: Params) -> Answer:
         """A list, newest first. Source: docs.stripe.com/api/pagination."""
         kind, filters = LISTS[path]
-        check_known(params, f"{filters} limit starting_after expand")
+        dated = path == "balance_transactions"
+        check_known(params, f"{filters} limit starting_after expand{' created' if dated else ''}")
         limit = positive_integer(params, "limit") if "limit" in params else 10
         if limit > 100:
             raise invalid("Invalid integer: limit must be at most 100", param="limit")
         wanted = {name: str(params[name]) for name in filters.split() if name in params}
         data, has_more = self._books.page(kind, wanted, limit, params.get("starting_after"))
+        if dated:
+            following = partial(self._books.page, kind, wanted, limit)
+            data, has_more = _dated((data, has_more), params, following)
+            data = [self._expanded(one, params) for one in data]
         return Answer(200, {"object": "list", "data": data, "has_more": has_more, "url": f"/v1/{path}"})
+
+    def _expanded(self, one: Params, params: Params) -> Params:
+        """A balance transaction, if asked for with its source in full. Source: docs.stripe.com/api/expanding."""
+        asked = (params.get("expand") or {}).values()
+        if unknown := next((name for name in asked if name != "data.source"), None):
+            raise invalid(f"This property cannot be expanded ({unknown}).", param="expand")
+        if not asked:
+            return one
+        found = (self._books.get(kind, one["source"]) for kind in _SOURCES)
+        return one | {"source": next((source for source in found if source is not None), one["source"])}
 
     def balance(self) -> Answer:
         """Source: docs.stripe.com/api/balance. Money is available at once here."""
@@ -260,6 +281,31 @@ class Endpoints:
             message = f"No such {kind}: '{reference}'"
             raise RefusedError(error(status, "invalid_request_error", message, code="resource_missing", param=kind))
         return found
+
+
+def _dated(page: Page, params: Params, following: Callable[[str], Page]) -> Page:
+    """Those of a page that were created between two seconds, or of the first page that has such ones.
+
+    Source: docs.stripe.com/api/balance_transactions/list.
+    """
+    data, has_more = page
+    first, last = _created(params)
+    while data and last is not None and data[-1]["created"] > last and has_more:
+        data, has_more = following(data[-1]["id"])
+    if first is not None and data and data[-1]["created"] < first:
+        has_more = False
+    kept = [one for one in data if (first or 0) <= one["created"] <= (one["created"] if last is None else last)]
+    return kept, has_more
+
+
+def _created(params: Params) -> tuple[int | None, int | None]:
+    """The first and the last second that ``created`` allows."""
+    given = params.get("created")
+    bounds = given if isinstance(given, dict) else {}
+    if (given is not None and not bounds) or not bounds.keys() <= {"gte", "lte"}:
+        raise invalid("The sandbox knows created[gte] and created[lte].", param="created")
+    first, last = (positive_integer(bounds, name) if name in bounds else None for name in ("gte", "lte"))
+    return first, last
 
 
 def _money(params: Params) -> tuple[int, str]:

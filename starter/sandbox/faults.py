@@ -1,5 +1,9 @@
-"""Misbehaviour on demand. A test queues faults; each request takes the first that matches it. Lost on restart."""
+"""Misbehaviour on demand. A test queues faults; each request takes the first that matches it. Lost on restart.
 
+The plan (``starter.sandbox.plan``) is the other way to ask for it: by chance, and safe from restarts.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,14 +15,32 @@ FAULTS: Final = {
     "pending": "carry out, but leave a charge ``processing`` or a refund ``pending``",
     "requires_action": "leave a charge waiting for its customer",
     "delay": "wait ``seconds``, then go on as usual",
+    "delay_after": "do and commit the work, then wait ``seconds`` before the answer",
     "error_before": "500, nothing done, the key remembers nothing",
     "error_after": "do and commit the work, then 500; the key remembers the 500",
     "error_stored": "500, nothing done, but the key remembers the 500",
     "drop_before": "close the connection without having read the request",
     "drop_reply_after": "do and commit the work, then close the connection without an answer",
-    "rate_limit": "429, nothing done",
+    "reset_before": "reset the connection (RST) without having read the request",
+    "reset_after": "do and commit the work, then reset the connection (RST) without an answer",
+    "restart_before": "the sandbox kills itself with SIGKILL, nothing done",
+    "restart_after": "do and commit the work, then the sandbox kills itself with SIGKILL",
+    "rate_limit": "429, nothing done; ``retry_after`` is the header ``Retry-After``, in whole seconds",
     "answer": "nothing done; answer with ``status`` and ``body`` (an object, or text as it is)",
 }
+INSTEAD_OF_WORK: Final = ("error_before", "drop_before", "reset_before", "restart_before", "rate_limit", "answer")
+"""Faults that keep a request from the books."""
+WITHOUT_ANSWER: Final = (
+    "drop_before",
+    "reset_before",
+    "restart_before",
+    "drop_reply_after",
+    "reset_after",
+    "restart_after",
+)
+"""Faults after which the client hears nothing."""
+WHATEVER_THE_ANSWER: Final = (*INSTEAD_OF_WORK, *WITHOUT_ANSWER, "delay", "delay_after")
+"""Faults that a request meets even if its key remembers an answer already."""
 
 
 @dataclass
@@ -32,6 +54,7 @@ class Fault:
     code: str | None = None
     status: int = 400
     body: Any = None
+    retry_after: int | None = None
     match: dict[str, str] = field(default_factory=dict)
     """Dotted parameter names and their values, such as ``metadata.holdfast_key``; ``key`` is the idempotency key."""
 
@@ -39,7 +62,7 @@ class Fault:
         """Whether this request is meant. ``*`` means every request that moves money, but no look-up."""
         if self.operation != operation and (self.operation != "*" or operation == "look_up"):
             return False
-        return all((key if name == "key" else _at(params, name)) == value for name, value in self.match.items())
+        return fitting(self.match, key, params)
 
 
 class FaultQueue:
@@ -73,6 +96,11 @@ class FaultQueue:
                     self._queue.remove(fault)
                 return fault
         return None
+
+
+def fitting(match: Mapping[str, str], key: str | None, params: Params) -> bool:
+    """Whether a request has these values: dotted parameter names, and ``key`` for the idempotency key."""
+    return all((key if name == "key" else _at(params, name)) == value for name, value in match.items())
 
 
 def _at(params: Params, dotted: str) -> Any:

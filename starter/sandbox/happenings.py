@@ -11,7 +11,7 @@ from typing import Any, Final
 from starter.sandbox.books import Books
 from starter.sandbox.wire import Params, invalid, new_id
 
-_DECIDED: Final = ("won", "lost", "warning_closed")
+DECISIONS: Final = ("won", "lost", "warning_closed")
 
 
 class Happenings:
@@ -29,6 +29,8 @@ class Happenings:
         """The payer's bank contests a payment, or a part of it; the money leaves at once, unless it only inquires."""
         with self._books.transaction():
             charge = self._latest("charge", key)
+            if charge["status"] != "succeeded":
+                raise invalid(f"the charge is {charge['status']}")
             dispute = {
                 "id": new_id("du"),
                 "object": "dispute",
@@ -51,11 +53,11 @@ class Happenings:
 
     def decide(self, *, reference: str, status: str) -> Params:
         """The bank decides a dispute; won, the money comes back."""
-        if status not in _DECIDED:
-            raise invalid(f"status: one of {', '.join(_DECIDED)}")
+        if status not in DECISIONS:
+            raise invalid(f"status: one of {', '.join(DECISIONS)}")
         with self._books.transaction():
             dispute = self._books.get("dispute", reference)
-            if dispute is None or dispute["status"] in _DECIDED:
+            if dispute is None or dispute["status"] in DECISIONS:
                 raise invalid(f"no such dispute that is open: {reference}")
             if status == "won":
                 self._books.move("adjustment", dispute["amount"], dispute["currency"], reference)
@@ -125,8 +127,12 @@ class Happenings:
         }
         if name not in happenings or not isinstance(document, dict):
             raise invalid(f"POST an object to /sandbox/happenings/ and one of {', '.join(happenings)}")
+        about = document.get("key") or self._books.cause_of(str(document.get("reference")))
         try:
-            return happenings[name](**document)
+            with self._books.transaction(f"{name} {about}"):
+                changed = happenings[name](**document)
+                self._books.count(f"injected happening_{name}")
+                return changed
         except TypeError as error:
             raise invalid(str(error)) from None
 

@@ -1,19 +1,20 @@
-"""The sandbox's HTTP side: who asks, what goes wrong on purpose, what the key remembers, and the control endpoints.
+"""The sandbox's HTTP side: who asks, what goes wrong on purpose, and what the key remembers.
 
-``/v1/…`` speaks Stripe. ``/sandbox/…`` is for tests: ``POST`` and ``DELETE /sandbox/faults``, ``GET /sandbox/journal``
-(every request seen), ``DELETE /sandbox/keys`` (as if 24 hours had passed), ``POST /sandbox/happenings/{name}`` (what
-banks do by themselves), ``GET /sandbox/events`` and ``POST /sandbox/posting`` (how events are posted: held back,
-repeated, shuffled). ``GET /healthz`` answers when it is up.
+``/v1/…`` speaks Stripe, ``/sandbox/…`` is for tests (``starter.sandbox.control``), ``/healthz`` answers when it is up.
 """
 
 import asyncio
 import base64
 import binascii
 import hmac
+import os
+import re
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Never
+from urllib.parse import unquote_plus
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,25 +23,30 @@ from starlette.routing import Route
 
 from starter.sandbox.books import Books
 from starter.sandbox.connections import DroppedConnection
+from starter.sandbox.control import Control
 from starter.sandbox.endpoints import LISTS, Endpoints
-from starter.sandbox.faults import Fault, FaultQueue
-from starter.sandbox.happenings import Happenings
-from starter.sandbox.webhooks import Posting, deliver_for_ever
+from starter.sandbox.faults import INSTEAD_OF_WORK, WITHOUT_ANSWER, Fault, FaultQueue
+from starter.sandbox.plan import Asked
+from starter.sandbox.troubles import Troubles
+from starter.sandbox.webhooks import deliver_for_ever
 from starter.sandbox.wire import Answer, Params, RefusedError, decode_form, error, fingerprint, new_id, server_error
 
 _CREATES: Final = {"payment_intents": "charge", "refunds": "refund", "transfers": "transfer"}
+_ID: Final = re.compile(r"\b[a-z]+_[A-Za-z0-9]{24}\b")
+_HAPPENINGS_EVERY_SECONDS: Final = 0.1
 Work = Callable[[], Answer]
 
 
 class Sandbox:
-    """One sandbox: its books, its faults, and the keys that are being worked on."""
+    """One sandbox: its books, what goes wrong, and the keys that are being worked on."""
 
-    def __init__(self, books: Books, *, api_key: str, enforce_balance: bool) -> None:
+    def __init__(
+        self, books: Books, faults: FaultQueue, troubles: Troubles, *, api_key: str, enforce_balance: bool
+    ) -> None:
         self._books = books
         self._endpoints = Endpoints(books, enforce_balance=enforce_balance)
-        self._faults = FaultQueue()
-        self._happenings = Happenings(books)
-        self.posting = Posting()
+        self._faults = faults
+        self._troubles = troubles
         self._api_key = api_key
         self._in_flight: set[str] = set()
 
@@ -56,73 +62,47 @@ class Sandbox:
             return _response(refused.answer)
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         operation = _operation(request)
+        subject = await asyncio.to_thread(self._subject, request, operation, key)
+        asked, counts = self._troubles.asked(operation, subject, key, params), list[str]()
         fault = self._faults.take(operation, key, params)
-        line = _line(request, operation, key, params, fault)
+        if fault is None:
+            fault, counts = self._troubles.strike(asked)
+        line = _line(request, asked, fault, counts)
         answer = await self._misbehave_before(fault, line)
         if answer is None:
             answer = await self._answer(request, params, key, fault, line)
-        if fault is not None and fault.fault in ("drop_before", "drop_reply_after"):
-            return DroppedConnection()
+        if fault is None:
+            return _response(answer, key)
+        if fault.fault in ("restart_before", "restart_after"):
+            _die()
+        if fault.fault in WITHOUT_ANSWER:
+            return DroppedConnection(reset=fault.fault in ("reset_before", "reset_after"))
+        await asyncio.sleep(fault.seconds if fault.fault == "delay_after" else 0)
         return _response(answer, key)
 
-    async def control_faults(self, request: Request) -> Response:
-        """Queue a fault, or clear the queue."""
-        if request.method == "DELETE":
-            self._faults.clear()
-            return Response(status_code=204)
-        try:
-            self._faults.add(await request.json())
-        except RefusedError as refused:
-            return _response(refused.answer)
-        return Response(status_code=204)
+    def _subject(self, request: Request, operation: str, key: str | None) -> str:
+        """What a request is about, in words that are the same however often the same story is played.
 
-    async def control_journal(self, request: Request) -> Response:
-        """Show every request seen; ``?key=`` and ``?operation=`` narrow it down."""
-        wanted = {name: value for name, value in request.query_params.items() if name in ("key", "operation")}
-        lines = await asyncio.to_thread(self._books.journal)
-        return JSONResponse([line for line in lines if all(line[name] == value for name, value in wanted.items())])
-
-    async def control_keys(self, _: Request) -> Response:
-        """Forget every idempotency key."""
-        await asyncio.to_thread(self._books.forget_keys)
-        return Response(status_code=204)
-
-    async def control_happenings(self, request: Request) -> Response:
-        """Let something happen that nobody asked for."""
-        try:
-            document = await request.json()
-            changed = await asyncio.to_thread(self._happenings.of, request.path_params["name"], document)
-        except RefusedError as refused:
-            return _response(refused.answer)
-        return JSONResponse(changed)
-
-    async def control_events(self, _: Request) -> Response:
-        """Show every event, whether or not it was posted."""
-        return JSONResponse(await asyncio.to_thread(self._books.events))
-
-    async def control_posting(self, request: Request) -> Response:
-        """Change how events are posted from now on."""
-        try:
-            self.posting = Posting(**await request.json())
-        except TypeError as wrong:
-            return _response(error(400, "invalid_request_error", str(wrong)))
-        return Response(status_code=204)
+        The key, but a look-up has none and that of a cancellation is made up by Stripe's library: for them the address
+        in which ids, which are random, stand for the keys under which their objects were made.
+        """
+        if key is not None and operation not in ("cancel", "look_up"):
+            return key
+        address = f"{request.method} {request.url.path}?{unquote_plus(request.url.query)}"
+        return _ID.sub(lambda found: self._books.cause_of(found[0]), address)
 
     async def _misbehave_before(self, fault: Fault | None, line: dict[str, Any]) -> Answer | None:
-        if fault is None:
-            return None
-        if fault.fault not in ("error_before", "drop_before", "rate_limit", "answer"):
+        if fault is None or fault.fault not in INSTEAD_OF_WORK:
             return None
         await asyncio.sleep(fault.seconds)
         answers = {
             "error_before": server_error(),
-            "rate_limit": error(429, "invalid_request_error", "Too many requests", code="rate_limit"),
+            "rate_limit": _too_many(fault.retry_after),
             "answer": Answer(fault.status, fault.body or {}),
-            "drop_before": Answer(0, {}),
         }
-        answer = answers[fault.fault]
-        await asyncio.to_thread(self._books.note, line, answer if answer.status else None)
-        return answer
+        answer = answers.get(fault.fault)
+        await asyncio.to_thread(self._books.note, line, answer)
+        return answer or Answer(0, {})
 
     async def _answer(
         self, request: Request, params: Params, key: str | None, fault: Fault | None, line: dict[str, Any]
@@ -134,12 +114,14 @@ class Sandbox:
                 f"There is currently another in-progress request using this Idempotent Key: {key}",
                 code="idempotency_key_in_use",
             )
+            if line["fault"] not in WITHOUT_ANSWER:
+                line["fault"] = None  # it comes to nothing
             await asyncio.to_thread(self._books.note, line, answer)
             return answer
         if key is not None:
             self._in_flight.add(key)
         try:
-            await asyncio.sleep(fault.seconds if fault is not None else 0)
+            await asyncio.sleep(0 if fault is None or fault.fault == "delay_after" else fault.seconds)
             work, instead = self._work(request, params, fault)
             mark = fingerprint(request.method, request.url.path, params)
             return await asyncio.to_thread(self._books.once, key, mark, work, line, instead)
@@ -173,19 +155,22 @@ class Sandbox:
                 raise RefusedError(error(404, "invalid_request_error", message))
 
 
-def application(sandbox: Sandbox, books: Books, webhook_url: str | None, webhook_secret: str) -> Starlette:
+def application(
+    sandbox: Sandbox, control: Control, books: Books, troubles: Troubles, webhook_url: str | None, webhook_secret: str
+) -> Starlette:
     """Make the ASGI application; with a ``webhook_url`` it also posts events."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        posting = None
+        tasks = [asyncio.create_task(_happen_for_ever(troubles))]
         if webhook_url:
-            posting = asyncio.create_task(deliver_for_ever(books, webhook_url, webhook_secret, lambda: sandbox.posting))
+            posting = deliver_for_ever(books, webhook_url, webhook_secret, lambda: control.posting)
+            tasks.append(asyncio.create_task(posting))
         yield
-        if posting is not None:
-            posting.cancel()
+        for task in tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await posting
+                await task
         books.close()
 
     async def healthz(_: Request) -> Response:
@@ -195,15 +180,27 @@ def application(sandbox: Sandbox, books: Books, webhook_url: str | None, webhook
         lifespan=lifespan,
         routes=[
             Route("/healthz", healthz),
-            Route("/sandbox/faults", sandbox.control_faults, methods=["POST", "DELETE"]),
-            Route("/sandbox/journal", sandbox.control_journal),
-            Route("/sandbox/keys", sandbox.control_keys, methods=["DELETE"]),
-            Route("/sandbox/happenings/{name}", sandbox.control_happenings, methods=["POST"]),
-            Route("/sandbox/events", sandbox.control_events),
-            Route("/sandbox/posting", sandbox.control_posting, methods=["POST"]),
+            *control.routes(),
             Route("/v1/{path:path}", sandbox.stripe, methods=["GET", "POST", "DELETE"]),
         ],
     )
+
+
+async def _happen_for_ever(troubles: Troubles) -> None:
+    while True:
+        await asyncio.to_thread(troubles.happen)
+        await asyncio.sleep(_HAPPENINGS_EVERY_SECONDS)
+
+
+def _die() -> Never:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable: SIGKILL")
+
+
+def _too_many(retry_after: int | None) -> Answer:
+    refusal = error(429, "invalid_request_error", "Too many requests", code="rate_limit")
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Answer(refusal.status, refusal.body, headers)
 
 
 def _broken() -> Answer:
@@ -217,17 +214,20 @@ def _operation(request: Request) -> str:
     return "cancel" if steps[-1] == "cancel" else _CREATES.get(steps[0], "other")
 
 
-def _line(request: Request, operation: str, key: str | None, params: Params, fault: Fault | None) -> dict[str, Any]:
-    amount = params.get("amount")
+def _line(request: Request, asked: Asked, fault: Fault | None, counts: list[str]) -> dict[str, Any]:
+    amount = asked.params.get("amount")
     return {
         "method": request.method,
         "path": request.url.path,
-        "operation": operation,
-        "key": key,
+        "operation": asked.operation,
+        "key": asked.key,
+        "subject": asked.subject,
+        "attempt": asked.attempt,
         "amount": int(amount) if isinstance(amount, str) and amount.isdigit() else None,
-        "currency": params.get("currency"),
-        "params": params,
+        "currency": asked.params.get("currency"),
+        "params": asked.params,
         "fault": None if fault is None else fault.fault,
+        "counts": counts,
     }
 
 

@@ -162,7 +162,55 @@ def test_books_that_do_not_balance_show_by_how_much(market: Market, api: Engine,
             past.execute("UPDATE entry SET amount = amount - 1 WHERE id = %s", (entry,))
 
 
-@pytest.mark.parametrize("read", [figures.backlog, figures.totals, figures.unbalanced])
+def test_what_is_not_reconciled_is_counted_by_cause_and_has_an_age(
+    market: Market, api: Engine, owner: Connection
+) -> None:
+    """Open differences and corrections that wait; a round that failed reconciled nothing."""
+    before = numbers(figures.reconciliation, api)
+    correction = """INSERT INTO correction (id, difference_id, tenant_id, amount, currency, theirs, reason,
+                        needs_approval, proposed_by) VALUES (%s, %s, %s, 5, 'EUR', 5, 'Because', true, 'olga')"""
+    found = _difference(owner, "open"), _difference(owner, "healed")
+    owner.execute(correction, (new_id("cor"), found[0], market.tenant))
+    for ago, failed in (("2 hours", None), ("1 hour", "the provider was away")):
+        owner.execute(
+            """INSERT INTO reconciliation (id, provider, finished_at, failed)
+               VALUES (%s, 'nobody', now() - %s::interval, %s)""",
+            (new_id("rec"), ago, failed),
+        )
+    owner.commit()
+    after = numbers(figures.reconciliation, api)
+    assert grown(before, after)["differences", "provider", "missing_there"] == 1
+    assert grown(before, after)[("corrections_waiting",)] == 1
+    assert after[("oldest_difference",)] >= 864000
+    assert 0 <= after[("reconciled",)] < 7260
+    if ("reconciled",) not in before:
+        assert after[("reconciled",)] >= 7200
+    owner.execute(
+        "UPDATE correction SET status = 'rejected', decided_by = 'x', decided_at = now() WHERE difference_id = %s",
+        found[:1],
+    )
+    owner.execute("UPDATE difference SET status = 'healed', closed_at = now() WHERE id = %s", found[:1])
+    owner.execute("DELETE FROM reconciliation WHERE provider = 'nobody'")
+    owner.commit()
+    assert not {"differences", "corrections_waiting"} & {
+        name for name, *_ in grown(before, numbers(figures.reconciliation, api))
+    }
+
+
+def _difference(owner: Connection, status: str) -> str:
+    """One of ten days ago."""
+    found = new_id("dif")
+    owner.execute(
+        """INSERT INTO difference (id, provider, compared, cause, kind, subject, theirs, currency, since, says, remedy,
+               status, closed_at)
+           VALUES (%s, 'nobody', 'provider', 'missing_there', 'payout', %s, 5, 'EUR', now() - interval '10 days',
+               '', '', %s, CASE WHEN %s <> 'open' THEN now() END)""",
+        (found, new_id("pay"), status, status),
+    )
+    return found
+
+
+@pytest.mark.parametrize("read", [figures.backlog, figures.reconciliation, figures.totals, figures.unbalanced])
 def test_figures_name_no_tenant_escrow_or_party(
     market: Market, api: Engine, read: Callable[[Engine], list[figures.Figure]]
 ) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from ledger.engine import connect
 from starter.deals.runs import Run
 from starter.embedded.stack import Endpoints, running
+from tests.end_to_end import forks
 from tests.servers import eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -56,13 +57,6 @@ class CommandLine:
     def _start(
         self, arguments: tuple[str | Path, ...], environment: dict[str, str], stdin: int
     ) -> subprocess.Popen[str]:
-        # In an activated environment the program would call itself by its name alone.
-        path_of = {"PATH": os.pathsep.join(one for one in os.get_exec_path() if Path(one) != PROGRAM.parent)}
-        ours = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("HOLDFAST_", "TEMPORAL_", "COLUMNS"))
-        }
         return subprocess.Popen(
             [PROGRAM, *arguments],
             stdin=stdin,
@@ -70,12 +64,23 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self._directory,
-            env={**ours, **path_of, "HOLDFAST_HOME": str(self.home), "HOLDFAST_API_PORT": "0", **environment},
+            env=self._environment(environment),
         )
 
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        # In an activated environment the program would call itself by its name alone.
+        path_of = {"PATH": os.pathsep.join(one for one in os.get_exec_path() if Path(one) != PROGRAM.parent)}
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("HOLDFAST_", "TEMPORAL_", "COLUMNS"))
+        }
+        return {**ours, **path_of, "HOLDFAST_HOME": str(self.home), "HOLDFAST_API_PORT": "0", **more}
+
     def __call__(self, *arguments: str | Path, **environment: str) -> Ended:
-        """Run a command to its end."""
-        return finish(self.start(*arguments, **environment))
+        """Run a command to its end, in a process that does not have to import anything first."""
+        words = [str(one) for one in arguments]
+        return Ended(*forks.run(PROGRAM, words, self._directory, self._environment(environment), _SECONDS))
 
     @contextmanager
     def up(self) -> Iterator[Endpoints]:

@@ -26,7 +26,12 @@ def holdfast() -> Iterator[CommandLine]:
 
 def test_a_script_brings_a_stack_up_plays_the_demo_and_runs_an_api_of_its_own(holdfast: CommandLine) -> None:
     """One line of JSON says where everything is; the demo's numbers are in its report; `api` serves the same books."""
-    up = holdfast.start("up", "--json")
+    plan = holdfast.home.with_name("plan.json")
+    plan.write_text('{"seed": "four"}')
+    refused = holdfast("up", "--fault-plan", plan)
+    assert (refused.code, "seed: a whole number" in refused.err) == (2, True), refused
+    plan.write_text('{"seed": 4}')
+    up = holdfast.start("up", "--json", "--fault-plan", plan)
     try:
         assert up.stdout is not None
         said = json.loads(up.stdout.readline())
@@ -37,6 +42,7 @@ def test_a_script_brings_a_stack_up_plays_the_demo_and_runs_an_api_of_its_own(ho
         for page in (said["codec_login"], f"{said['sandbox']}/healthz"):
             assert httpx.get(page, trust_env=False).is_success
         assert httpx.get(f"{said['api']}/healthz", trust_env=False).is_success
+        assert httpx.get(f"{said['sandbox']}/sandbox/plan", trust_env=False).json() == {"seed": 4}
         assert "bootstrap_secret" in json.loads(Path(said["secrets"]).read_text())
         demo = holdfast("demo", "--json")
         assert (demo.code, demo.err) == (0, ""), demo

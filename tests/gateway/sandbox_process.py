@@ -74,6 +74,25 @@ class SandboxProcess:
         """Clear all faults."""
         self._http.delete("/sandbox/faults").raise_for_status()
 
+    def plan(self, **plan: Any) -> None:
+        """Set the fault plan (see docs/sandbox.md); without arguments everything goes well."""
+        answer = self._http.put("/sandbox/plan", json=plan)
+        assert answer.is_success, answer.text
+
+    def refusal(self, text: str | bytes) -> str:
+        """What the sandbox says against a fault plan."""
+        answer = self._http.put("/sandbox/plan", content=text)
+        assert answer.status_code == 400, answer.text
+        return str(answer.json()["error"]["message"])
+
+    def injected(self) -> dict[str, int]:
+        """Return how often what went wrong."""
+        return dict(self._http.get("/sandbox/injected").json())
+
+    def died(self) -> int:
+        """Wait until it has ended by itself; answers its exit code."""
+        return self._process.wait(10)
+
     def forget_keys(self) -> None:
         """Make it forget every key, as if a day had passed."""
         self._http.delete("/sandbox/keys").raise_for_status()

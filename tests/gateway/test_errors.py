@@ -1,5 +1,6 @@
 """Each class of answer that is not a success, and what it says about the money."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -76,6 +77,17 @@ def test_a_look_up_that_fails_is_unknown_and_may_be_asked_again(
     sandbox.fault("look_up", fault)
     assert isinstance(gateway.look_up(operation="transfer", key=key), Unknown)
     assert gateway.look_up(operation="transfer", key=key) == NotFound()
+
+
+@pytest.mark.parametrize(("said", "kept"), [(7, 7), (0, None), (86400, 300), (None, None)])
+def test_how_long_stripe_asks_to_be_left_alone_is_kept(
+    gateway: StripeGateway, sandbox: SandboxProcess, key: str, said: int | None, kept: int | None
+) -> None:
+    """The next question waits as long, within reason: a provider's word must not stop a payout for days."""
+    sandbox.fault("look_up", "rate_limit", retry_after=said)
+    answer = gateway.look_up(operation="transfer", key=key)
+    assert isinstance(answer, Unknown)
+    assert answer.retry_after == (None if kept is None else timedelta(seconds=kept))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def _line(event: HistoryEvent) -> str | None:
             return f"activity {activity.activity_type.name} {_decoded(activity.input)}"
         case EventType.EVENT_TYPE_MARKER_RECORDED:
             marker = event.marker_recorded_event_attributes
+            if marker.marker_name == "core_patch":
+                return f"patched {_decoded(marker.details['patch-data'])}"
             return f"local activity {_local(marker.details.get('data'))}"
         case EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
             child = event.start_child_workflow_execution_initiated_event_attributes

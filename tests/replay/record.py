@@ -1,9 +1,10 @@
-"""Record the histories that every later version has to replay: ``python -m tests.replay.record``.
+"""Record the histories that every later version has to replay: ``make record``.
 
-Plays each story on a stack of its own. Run it after a deliberate change of a workflow and look at the difference; keep
-the histories of a release when its escrows may still be open.
+Plays each story on a stack of its own, and writes into the folder of this version those that are not there or command
+something else than they did; with ``--all`` all of them. A released version's folder is left alone: docs/upgrades.md.
 """
 
+import argparse
 import asyncio
 import json
 from pathlib import Path
@@ -21,15 +22,15 @@ from activities.screening_providers.declared import DeclaredProvider
 from ledger.books import Books
 from tests.market import KEYS, Market
 from tests.replay.fingerprints import fingerprint
+from tests.replay.lasting import play_lasting
+from tests.replay.releases import changelog, folder, version
 from tests.replay.stories import SHORT_STORIES, STORIES, Story
 from tests.servers import Servers, servers, short_histories
 from tests.workflow.scene import Sandbox, Scene
 from worker import books_worker, gateway_worker, rates_worker, screening_worker
 
-HISTORIES: Final = Path(__file__).parent / "histories"
 FINGERPRINTS: Final = Path(__file__).parent / "fingerprints.json"
 RATES: Final = Path(__file__).parent / "rates.json"
-INCOMPATIBLE: Final = "incompatible.json"
 _SLOTS: Final = 8
 
 
@@ -39,8 +40,8 @@ def play_all(running: Servers) -> dict[str, list[WorkflowHistory]]:
         return asyncio.run(play(running, STORIES)) | asyncio.run(play(impatient, SHORT_STORIES))
 
 
-async def play(running: Servers, stories: dict[str, Story]) -> dict[str, list[WorkflowHistory]]:
-    """Play some stories on a worker of their own."""
+async def play(running: Servers, stories: dict[str, Story], lasting: bool = False) -> dict[str, list[WorkflowHistory]]:
+    """Play some stories on a worker of their own, and beside it those that are never over."""
     # In plain text, so that a history and its fingerprint can be read.
     client = await Client.connect(
         running.endpoints.temporal_address,
@@ -64,7 +65,7 @@ async def play(running: Servers, stories: dict[str, Story]) -> dict[str, list[Wo
         for name, story in stories.items():
             workflows = await story(Scene.of(running, Market(running.engine), client), sandbox)
             histories[name] = [await _handle(client, one).fetch_history() for one in workflows]
-    return histories
+        return histories | (await play_lasting(running, client) if lasting else {})
 
 
 def _handle(client: Client, workflow: str) -> WorkflowHandle[Any, Any]:
@@ -78,20 +79,34 @@ def fingerprints(histories: dict[str, list[WorkflowHistory]]) -> dict[str, list[
     return {name: [fingerprint(history) for history in recorded] for name, recorded in histories.items()}
 
 
+def stale(played: dict[str, list[list[str]]], known: dict[str, list[list[str]]], there: set[str]) -> set[str]:
+    """The stories to write: those that command something else than what is known, or that are not there."""
+    return {name for name, lines in played.items() if known.get(name, lines) != lines or name not in there}
+
+
 def main() -> None:
-    """Write the histories, one that no version may accept, and the fingerprints."""
-    HISTORIES.mkdir(exist_ok=True)
+    """Write histories and fingerprints."""
+    parser = argparse.ArgumentParser(prog="make record", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="write every story, not only what is new or changed")
+    every = parser.parse_args().all
+    into = folder(changelog(), version())
+    into.mkdir(parents=True, exist_ok=True)
+    there = {path.stem.rpartition("-")[0] for path in into.glob("*.json")}
+    known = json.loads(FINGERPRINTS.read_text(encoding="utf-8")) if FINGERPRINTS.exists() else {}
     with servers() as running:
         recorded = play_all(running)
-    for name, histories in recorded.items():
-        for number, history in enumerate(histories):
+        lasting = asyncio.run(play(running, {}, lasting=True))
+    today = fingerprints(recorded)
+    missing = set(lasting) - there
+    changed = set(recorded | lasting) if every else stale(today, known, there) | missing
+    for name in sorted(changed):
+        for old in into.glob(f"{name}-[0-9].json"):
+            old.unlink()
+        for number, history in enumerate((recorded | lasting)[name]):
             text = json.dumps({"workflow_id": history.workflow_id, **json.loads(history.to_json())})
-            (HISTORIES / f"{name}-{number}.json").write_text(text + "\n", encoding="utf-8")
-    # What a careless rename would leave behind: the history knows a child that the code does not start any more.
-    website = (HISTORIES / "website-0.json").read_text(encoding="utf-8")
-    (HISTORIES / INCOMPATIBLE).write_text(website.replace('"PayoutWorkflow"', '"SettlementWorkflow"'), encoding="utf-8")
-    document = json.dumps(fingerprints(recorded), indent=1, ensure_ascii=False)
-    FINGERPRINTS.write_text(document + "\n", encoding="utf-8")
+            (into / f"{name}-{number}.json").write_text(text + "\n", encoding="utf-8")
+    FINGERPRINTS.write_text(json.dumps(today, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{into}: wrote {', '.join(sorted(changed)) or 'nothing, all is as recorded'}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-ROOMS: Final = ("models", "ledger", "activities", "workflows", "starter", "benchmarks", "tests")
+ROOMS: Final = ("models", "ledger", "activities", "workflows", "starter", "benchmarks", "chaos", "tests")
 
 
 @dataclass(frozen=True)

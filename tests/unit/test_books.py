@@ -116,5 +116,5 @@ def test_the_whole_story_leaves_every_account_where_the_specification_says() -> 
 def test_the_account_kinds_are_those_of_the_specification() -> None:
     assert set(AccountKind) == {
         "gateway_cash", "wallet", "escrow_hold", "disputed_funds", "payable", "payout_in_transit", "fee_revenue",
-        "dispute_fee_revenue", "receivable", "chargeback_hold", "platform_loss",
+        "dispute_fee_revenue", "receivable", "chargeback_hold", "platform_loss", "suspense",
     }  # fmt: skip

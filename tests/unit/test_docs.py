@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from chaos.points import POINTS
 from models.decide import ROWS
 from models.notification_texts import EVENTS
 from models.policies import POLICY_KINDS
@@ -141,9 +142,12 @@ def test_the_page_of_edge_cases_says_which_numbers_have_tests() -> None:
     assert said == {int(one) for text in code for one in re.findall(r"def test_edge_(\d+)_", text)}
 
 
-def test_every_threat_on_the_page_about_security_names_a_test_that_there_is() -> None:
-    page = (ROOT / "docs/security.md").read_text()
-    table = page.split("<!-- threats -->")[1].split("\n\n")[0]
+@pytest.mark.parametrize(("page", "marker"), [("security.md", "threats"), ("reliability.md", "faults")])
+def test_every_threat_and_every_fault_names_a_test_that_there_is(
+    page: str, marker: str
+) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    table = text.split(f"<!-- {marker} -->")[1].split("\n\n")[0]
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 25
     for row in rows:
@@ -151,6 +155,12 @@ def test_every_threat_on_the_page_about_security_names_a_test_that_there_is() ->
         assert named, row
         for name, path in named:
             assert f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
+
+
+def test_the_page_about_reliability_lists_every_named_moment_and_no_other() -> None:
+    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    table = text.split("<!-- points -->")[1].split("\n\n")[0]
+    assert dict(re.findall(r"^\| `([\w-]+)` \| (.+) \|$", table, re.MULTILINE)) == POINTS
 
 
 def test_the_page_about_the_api_lists_every_code_of_an_error_with_its_status_and_no_other() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ledger import reads
+from models import ids
 from models.charges import charge_of
 from models.commands import Amend, Cancel, Fund
 from models.errors import RefusedError
@@ -147,6 +148,22 @@ async def test_edge_12_a_top_up_under_the_same_id_with_another_amount_never_reac
     assert refused.value.refusal.code == "idempotency_key_reused"
     assert [one["amount"] for one in sandbox.charges(charge.id)] == [700]
     assert len(sandbox.requests(charge.id)) == 1
+    assert scene.market.balance("wallet", "alice") == 10**9 + 700
+
+
+async def test_a_top_up_whose_workflow_is_lost_while_it_is_waited_for_goes_on(scene: Scene, sandbox: Sandbox) -> None:
+    """The sender starts it again under the same id: the card is charged once, and the answer is definite."""
+    charge = scene.market.charge(700)
+    sandbox.fault("charge", "delay_after", seconds=1.5, match={"key": charge.id})
+    topping = asyncio.create_task(scene.sender.top_up(charge))
+
+    async def charged() -> bool:
+        return len(sandbox.charges(charge.id)) == 1
+
+    await soon(charged)
+    await scene.client.get_workflow_handle(ids.charge_workflow(charge.id)).terminate()
+    assert (await asyncio.wait_for(topping, 30)).status == "succeeded"
+    assert [one["amount"] for one in sandbox.charges(charge.id)] == [700]
     assert scene.market.balance("wallet", "alice") == 10**9 + 700
 
 

@@ -12,7 +12,16 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from ledger import reads
-from models.commands import ApproveMilestone, Cancel, Complete, Fund, RaiseDispute, StartWork, SubmitMilestone
+from models.commands import (
+    ApproveMilestone,
+    Cancel,
+    Complete,
+    Fund,
+    RaiseDispute,
+    ReviewDispute,
+    StartWork,
+    SubmitMilestone,
+)
 from models.errors import RefusedError
 from models.escrow import Escrow
 from models.states import State
@@ -45,6 +54,16 @@ async def test_what_the_snapshot_forbids_leaves_no_history_but_an_audit_row(scen
     assert await scene.history(escrow) == before
     assert scene.market.answers(escrow)[-1] == ("approve_milestone", "invalid_transition")
     assert scene.market.events(escrow)[-1] == "command.refused"
+
+
+async def test_a_workflow_that_is_behind_the_books_refuses_nothing_by_what_it_does_not_know(scene: Scene) -> None:
+    """Its worker died between a commit and the answer, and the sender had that answer from the books."""
+    escrow = await scene.at(State.FUNDED)
+    disputed = scene.market.do(RaiseDispute, escrow)
+    assert disputed.state == State.DISPUTED
+    reviewed = await scene.do(ReviewDispute, disputed)
+    assert [one.status for one in reviewed.disputes] == ["under_review"]
+    assert scene.market.answers(escrow)[-1] == ("review_dispute", "accepted")
 
 
 async def test_what_only_the_books_can_refuse_is_a_typed_error_with_details(scene: Scene) -> None:

@@ -1,0 +1,158 @@
+"""The weather: kills and stops processes, at random by a seed or by a script, and starts and resumes them again."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Final
+
+from chaos.points import POINTS, Action
+from chaos.stage import OURS, SERVERS, Stage
+
+VICTIMS: Final = (*OURS, *SERVERS, "backend")
+_TICK_SECONDS: Final = 0.05
+# Longer than a claim's lease and an attempt's start-to-close: its work is another's by the time that it wakes up.
+_ZOMBIE_SECONDS: Final = (35.0, 45.0)
+_PAUSE_SECONDS: Final = (1.0, 12.0)
+
+
+@dataclass
+class Fault:
+    """Something to be done to a victim: a process by name, or the first that passes a point. Times are of the epoch.
+
+    ``began`` is None until it happened, ``ended`` until the process was resumed (a kill has ended as it happens).
+    """
+
+    action: Action
+    victim: str
+    seconds: float = 0.0
+    struck: str = ""
+    pids: tuple[int, ...] = ()
+    began: float | None = None
+    ended: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """What to count it as."""
+        return f"{self.action} {self.victim}"
+
+
+@dataclass(frozen=True)
+class Gust:
+    """A fault, and how many seconds to wait before it."""
+
+    wait: float
+    fault: Fault
+
+
+def by_chance(seed: int, every: float) -> Iterator[Gust]:
+    """Faults without end: one about ``every`` seconds, half of them at a named point."""
+    chance = random.Random(seed)  # noqa: S311 - chance, nothing secret
+    while True:
+        victim = chance.choice(tuple(POINTS)) if chance.random() < 0.5 else chance.choice(VICTIMS)
+        action: Action = "kill" if chance.random() < 0.6 else "pause"
+        ours = victim in OURS or victim in POINTS
+        span = _ZOMBIE_SECONDS if ours and chance.random() < 0.25 else _PAUSE_SECONDS
+        seconds = chance.uniform(*span) if action == "pause" else 0.0
+        yield Gust(every * (0.5 + chance.random()), Fault(action, victim, seconds))
+
+
+# Stopped, not killed: each is a zombie that wakes up when its work has been given to another.
+_STOPPED_AT: Final = {"worker-ledger-first": 7.5, "worker-event-judged": 6.0, "api-claimed": 4.5}
+
+
+def everything_once() -> list[Gust]:
+    """The short script: every point struck, every victim killed or stopped, the servers both; about half a minute."""
+    struck = [Fault("pause" if one in _STOPPED_AT else "kill", one, _STOPPED_AT.get(one, 0.0)) for one in POINTS]
+    killed = [Fault("kill", victim) for victim in (*SERVERS, "backend", "api2", "worker2")]
+    stopped = [Fault("pause", victim, 1.5) for victim in ("backend", "api1", "worker1", *SERVERS)]
+    ordered = [one for three in zip_longest(struck, killed, stopped) for one in three if one]
+    return [Gust(0.9, one) for one in ordered]
+
+
+@dataclass
+class Weather:
+    """Carries faults out, and looks after everything meanwhile. ``calm`` ends the faults, ``over`` everything.
+
+    ``spent`` is set when there are no more faults to come and all of them have happened.
+    """
+
+    stage: Stage
+    gusts: Iterable[Gust]
+    faults: list[Fault] = field(default_factory=list)
+    calm: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    spent: threading.Event = field(default_factory=threading.Event)
+    _ordered: dict[str, Fault] = field(default_factory=dict)
+
+    def blow(self) -> None:
+        """Run in a thread of its own until ``over``."""
+        gusts = iter(self.gusts)
+        coming = next(gusts, None)
+        due = time.time() + (coming.wait if coming else 0)
+        try:
+            while not self.over.wait(_TICK_SECONDS):
+                self.stage.tend()
+                self._collect()
+                self._resume(time.time())
+                if self.calm.is_set():
+                    self._quieten()
+                elif coming and time.time() >= due and self._happened(coming.fault):
+                    coming = next(gusts, None)
+                    due = time.time() + (coming.wait if coming else 0)
+                if coming is None and not self._ordered:
+                    self.spent.set()
+        finally:
+            self._quieten()
+            self._resume(float("inf"))
+
+    def counted(self) -> Counter[str]:
+        """How many faults of each kind there were."""
+        return Counter(fault.kind for fault in self.faults)
+
+    def _happened(self, fault: Fault) -> bool:
+        """Carry a fault out; False while its victim is not there to be hurt."""
+        if fault.victim in POINTS:
+            if not self.stage.orders.given(fault.victim):
+                self.stage.orders.give(fault.victim, fault.action, fault.seconds)
+                self._ordered[fault.victim] = fault
+            return True
+        asleep = {pid for one in self.faults if one.began and one.ended is None for pid in one.pids}
+        pids = self.stage.pids(fault.victim)
+        if not pids or asleep & set(pids):
+            return False
+        if fault.action == "kill":
+            pids = pids[:1]
+        number = signal.SIGKILL if fault.action == "kill" else signal.SIGSTOP
+        with suppress(ProcessLookupError):
+            for pid in pids:
+                os.kill(pid, number)
+        self._note(fault, fault.victim, tuple(pids), time.time())
+        return True
+
+    def _note(self, fault: Fault, struck: str, pids: tuple[int, ...], at: float) -> None:
+        fault.struck, fault.pids, fault.began = struck, pids, at
+        fault.ended = at if fault.action == "kill" else None
+        self.faults.append(fault)
+
+    def _collect(self) -> None:
+        for strike in self.stage.orders.collect():
+            self._note(self._ordered.pop(strike.point), strike.name, (strike.pid,), strike.at)
+
+    def _quieten(self) -> None:
+        for point in self.stage.orders.withdraw():
+            self._ordered.pop(point, None)
+
+    def _resume(self, now: float) -> None:
+        for fault in self.faults:
+            if fault.began and fault.ended is None and now >= fault.began + fault.seconds:
+                fault.ended = time.time()
+                for pid in fault.pids:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
