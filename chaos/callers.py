@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 
 _TWICE: Final = 0.2  # how often a request is sent to two processes at the same moment
-_GIVE_UP_SECONDS: Final = 180.0
+_GIVE_UP_SECONDS: Final = 900.0
 _WAIT_SECONDS: Final = 0.2
 _TIMEOUT_SECONDS: Final = 40.0
 _DEFINITE_UP_TO: Final = 500
@@ -107,16 +107,29 @@ class Caller:
     chance: random.Random
 
     async def ask(
-        self, actor: str | None, what: str, path: str, body: Any = None, method: str = "POST", reaches: str = "command"
+        self,
+        actor: str | None,
+        what: str,
+        path: str,
+        body: Any = None,
+        method: str = "POST",
+        reaches: str = "command",
+        surely: bool = False,
     ) -> httpx.Response | None:
-        """Send a request until its answer is definite; sometimes to two processes at once. None when none ever came."""
+        """Send a request until its answer is definite; sometimes to two processes at once. None when none ever came.
+
+        ``surely``: nothing stands against it, so that only a declined card may be the reason for a refusal.
+        """
         key = uuid4().hex
         self.seen.keys += 1
         sending = [self._until_definite(actor, what, method, path, body, key, reaches)]
         if self.chance.random() < _TWICE:
             self.seen.twice += 1
             sending.append(self._until_definite(actor, what, method, path, body, key, reaches))
-        return (await asyncio.gather(*sending))[0]
+        answer = (await asyncio.gather(*sending))[0]
+        if surely and answer is not None and answer.status_code not in {200, 201, 402}:
+            self.seen.odd.append(f"{what} {key} was refused, and nothing stood against it: {answer.text[:300]}")
+        return answer
 
     async def read(self, path: str) -> Any:
         """The document at a path, asked for until it comes. None when it never came."""

@@ -39,6 +39,7 @@ class Parties:
         self.buyer, self.seller = f"buyer:{buyer}", f"seller:{seller}"
         self.escrow: dict[str, Any] = {}
         self.path = ""
+        self.sure = False  # whether what is done in its turn can only succeed
 
     @property
     def milestones(self) -> list[str]:
@@ -59,11 +60,11 @@ class Parties:
 
     async def do(self, actor: str, what: str, body: Any = None, reaches: str = "command") -> httpx.Response | None:
         """A command about the escrow."""
-        return await self.caller.ask(actor, what, f"{self.path}/{what}", body, reaches=reaches)
+        return await self.caller.ask(actor, what, f"{self.path}/{what}", body, reaches=reaches, surely=self.sure)
 
     async def of(self, milestone: str, actor: str, what: str, body: Any = None) -> httpx.Response | None:
         """A command about a milestone."""
-        return await self.caller.ask(actor, what, f"/v1/milestones/{milestone}/{what}", body)
+        return await self.caller.ask(actor, what, f"/v1/milestones/{milestone}/{what}", body, surely=self.sure)
 
     async def by_wallet(self) -> None:
         """Fund from the wallet, and begin."""
@@ -92,12 +93,13 @@ class Parties:
         if raised is None or not raised.is_success:
             return None
         dispute = str(raised.json()["id"])
-        await self.caller.ask(_OPERATOR, "review", f"/v1/disputes/{dispute}/review")
+        await self.caller.ask(_OPERATOR, "review", f"/v1/disputes/{dispute}/review", surely=self.sure)
         return dispute
 
     async def judge(self, dispute: str, how: dict[str, Any]) -> None:
         """The operator decides."""
-        await self.caller.ask(_OPERATOR, "resolve", f"/v1/disputes/{dispute}/resolve", {"details": "Heard both."} | how)
+        path = f"/v1/disputes/{dispute}/resolve"
+        await self.caller.ask(_OPERATOR, "resolve", path, {"details": "Heard both."} | how, surely=self.sure)
 
 
 async def plain(parties: Parties) -> None:
@@ -199,6 +201,8 @@ async def contested(parties: Parties, sandbox: str) -> None:
             await parties.caller.tell(f"{sandbox}/sandbox/happenings/contest", {"key": charge})
 
 
+IN_TURN: Final = frozenset({by_card, judged, taken_back, completed})
+"""Deals in which everyone waits for the other, so that nothing is refused unless a clock moves meanwhile."""
 PLAIN: Final[tuple[Deal, ...]] = (plain,)
 MIXED: Final[tuple[Deal, ...]] = (plain, plain, plain, by_card, by_card, judged, called_off, taken_back, completed)
 

@@ -101,6 +101,7 @@ async def trade(
                     seen.deals["contested"] += 1
                     continue
                 deal = deals.silence if hurried and one.chance.random() < 0.7 else one.chance.choice(load.kinds)
+                parties.sure = deal in deals.IN_TURN and not hurried
                 await deal(parties)
                 seen.deals[deal.__name__] += 1
 

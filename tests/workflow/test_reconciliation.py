@@ -59,6 +59,7 @@ def provider(tmp_path: Path) -> Iterator[SandboxProcess]:
 def scene(alone: Scene, empty: str, provider: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """A market on books of its own, in a Temporal namespace of its own: rounds look at everything that there is."""
     monkeypatch.setattr(timeouts, "RECONCILIATION_HEALS_LOOK", timedelta(seconds=0.2))
+    monkeypatch.setattr(timeouts, "RECONCILIATION_HEALS_WITHIN", timedelta(seconds=20))
     with own_books(alone.servers, empty) as engine:
         url = engine.url.render_as_string(hide_password=False)
         own = {"database_url": url, "stripe_api_base": provider.url, "stripe_api_key": API_KEY}
