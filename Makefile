@@ -30,8 +30,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: install ## Play the EUR 5,000 website redesign on a real Temporal and a real PostgreSQL.
 	@$(BIN)/holdfast run examples/website-redesign.yaml
 
+# In the order of tests/conftest.py, and with bytecode wherever images switch it off: workers and APIs start by the dozen.
 test: install ## Run the tests on the embedded servers.
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Ctrl-C ends it early; SOAK_SEED=<number> plays one seed again and shortens what fails.
 soak: install ## Play random commands against a model of the books for SOAK_MINUTES (10).

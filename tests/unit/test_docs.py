@@ -143,9 +143,7 @@ def test_the_page_of_edge_cases_says_which_numbers_have_tests() -> None:
 
 
 @pytest.mark.parametrize(("page", "marker"), [("security.md", "threats"), ("reliability.md", "faults")])
-def test_every_threat_and_every_fault_names_a_test_that_there_is(
-    page: str, marker: str
-) -> None:
+def test_every_threat_and_every_fault_names_a_test_that_there_is(page: str, marker: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     table = text.split(f"<!-- {marker} -->")[1].split("\n\n")[0]
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]

@@ -121,7 +121,7 @@ def test_what_does_not_fit_a_template_is_refused_with_what_to_change(wrong: dict
         ({"milestones": rows(*["5"] * 21)}, "at most 20 items"),
         ({"name": "Yoga Retreat"}, "match pattern"),
         ({"milestones": [{"title": "All", "percent": 100}]}, "decimal string"),
-        ({"milestones": [{"title": "All", "percent": "NaN"}]}, "finite number"),
+        ({"milestones": [{"title": "All", "percent": "NaN"}]}, "expected a decimal string"),
         ({"milestones": [{"title": "", "percent": "100"}]}, "at least 1 character"),
         ({"milestones": [{"title": "x\x07", "percent": "100"}]}, "control characters"),
         ({"milestones": [{"title": "All", "percent": "100", "days": 3661}]}, "less than or equal to 3660"),
