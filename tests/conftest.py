@@ -1,5 +1,6 @@
 """Fixtures for every group that needs real servers; a group that needs none starts none."""
 
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 # and folders whole, so that what their files share is started once for each process. Other folders are in between.
 _FIRST: Final = ("end_to_end", "workflow", "database", "api")
 _LAST: Final = ("gateway", "unit")
+
+# A shell has what runs in its background ignore Ctrl-C, and so would every process that a test means to interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

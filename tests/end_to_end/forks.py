@@ -4,6 +4,7 @@ What runs is the program's own ``main`` in a process of its own, with arguments,
 and an exit code. Started as ``python -m tests.end_to_end.forks SOCKET``; it ends when the socket's other end does.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -123,6 +124,7 @@ def main() -> None:
         for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
+    gc.freeze()  # or the first collection of every command would copy all these pages
     with socket.socket(fileno=int(sys.argv[1])) as orders:
         _serve(orders)
 

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import make_url
 
 from starter.deals.runs import Run
-from starter.embedded.home import running
+from starter.embedded.stack import Stack, running
 from tests.end_to_end.command_line import EXAMPLES, ROOT, CommandLine, squeezed
 from tests.servers import Connection
 
@@ -281,7 +281,7 @@ def test_a_stack_is_started_for_the_time_of_a_report() -> None:
     """Where none runs, the books are opened, read and closed again."""
     with tempfile.TemporaryDirectory() as directory:
         command_line = CommandLine(Path(directory))
-        with command_line.up():
+        with Stack(command_line.home, progress=lambda _: None, worker=False):
             pass
         ended = command_line("verify")
         assert (ended.code, ended.out) == (0, WHOLE)

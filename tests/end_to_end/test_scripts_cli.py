@@ -79,22 +79,6 @@ def _answers(address: str, process: subprocess.Popen[str]) -> bool:
         return False
 
 
-def test_a_deal_that_fails_is_one_error_beside_its_report(holdfast: CommandLine) -> None:
-    """Exit code 1, the report on stdout with its problems, and the same once more on stderr."""
-    file = holdfast.home.parent / "deal.yaml"
-    file.write_text(
-        "title: A logo\ntenant: {name: Studio}\nparties: {alice: , bob: }\n"
-        "escrow: {buyer: alice, seller: bob, amount: 10, currency: EUR}\n"
-        "actions: [{actor: alice, do: fund}]\n",
-        encoding="utf-8",
-    )
-    ended = holdfast("run", file, "--json")
-    assert ended.code == 1, ended
-    problems = json.loads(ended.out)["problems"]
-    assert json.loads(ended.err) == {"error": {"code": "deal_failed", "message": "\n".join(problems)}}
-    assert "payment_required" in problems[0]
-
-
 def test_the_shell_gets_a_script_for_completion() -> None:
     """For the shell that asks, whatever it is that starts us."""
     shown = subprocess.run(

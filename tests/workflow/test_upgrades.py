@@ -137,17 +137,21 @@ async def test_going_back_keeps_what_was_pinned_and_stops_what_was_not(alone: Sc
 
 async def pin_what_took_the_new_way(scene: Scene, escrow: Escrow) -> None:
     """Have workflows with the change stay on build 2, as documented, and wait until this one does."""
-    version = ("--versioning-override-deployment-name", DEPLOYMENT, "--versioning-override-build-id", "2")
-    which = ("--query", f"TemporalChangeVersion = '{CHANGE}' AND ExecutionStatus = 'Running'")
+    which = f"TemporalChangeVersion = '{CHANGE}' AND ExecutionStatus = 'Running'"
+    chosen = ("--versioning-override-deployment-name", DEPLOYMENT, "--versioning-override-build-id", "2")
+    pin = ("workflow", "update-options", "--versioning-override-behavior", "pinned", *chosen, "--query", which, "--yes")
+
+    async def found() -> bool:
+        # What began just now is found a moment later; Temporal runs one such command at a time.
+        return (await scene.client.count_workflows(which)).count > 0
 
     async def pinned() -> bool:
-        # What began just now is found a moment later.
-        pin = ("workflow", "update-options", "--versioning-override-behavior", "pinned", *version, *which, "--yes")
-        code, said = await cli(scene, *pin)
-        assert code == 0, said
         described = (await scene.handle(escrow).describe()).raw_description
         return described.workflow_execution_info.versioning_info.HasField("versioning_override")
 
+    await soon(found)
+    code, said = await cli(scene, *pin)
+    assert code == 0, said
     await soon(pinned)
 
 
