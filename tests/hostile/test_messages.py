@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.common import RawValue
 
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.anyio
 # As long as what Temporal takes of one message at most, nearly.
 _HUGE: Final = 1_500_000
 _LONGEST: Final = 4000
+_FAILED: Final = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+_BROKEN_OFF: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
 
 
 def raw(data: bytes, **metadata: bytes) -> RawValue:
@@ -107,9 +110,11 @@ async def unharmed(scene: Scene, escrow: Escrow) -> None:
     before = scene.market.escrow(escrow)
     assert (before.state, before.released, before.version) == (escrow.state, 0, escrow.version)
     assert (await scene.do(ApproveMilestone, escrow)).released == 150000
-    history = await scene.history(escrow)
-    assert "WORKFLOW_TASK_FAILED" not in history
-    assert "WORKFLOW_TASK_TIMED_OUT" not in history
+    events = (await scene.handle(escrow).fetch_history()).events
+    failed = [one.workflow_task_failed_event_attributes for one in events if one.event_type == _FAILED]
+    # The server breaks a task off when more came meanwhile than it buffers, and gives it anew: no failure of ours.
+    assert [one for one in failed if one.cause != _BROKEN_OFF] == []
+    assert "WORKFLOW_TASK_TIMED_OUT" not in await scene.history(escrow)
     assert await scene.status(escrow) == WorkflowExecutionStatus.RUNNING
 
 
