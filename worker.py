@@ -52,6 +52,7 @@ from starter import logs, telemetry
 from starter.delivery import DeliveryUnavailableError, ensure_delivery, ensure_gateway_events, ensure_webhooks
 from starter.deployment import report, versioned
 from starter.misuse import MisuseError
+from starter.operating import groundwork
 from starter.payloads import connected, read_keyring
 from starter.schedules import SchedulesUnavailableError, ensure_reconciliation, ensure_schedules
 from workflows.charge import ChargeWorkflow
@@ -363,9 +364,11 @@ async def serve(config: Settings) -> None:
         ),
     ):
         print(READY, flush=True)  # noqa: T201 - whoever started us waits for this line
-        standing = asyncio.create_task(report(client, config.build_id))
+        looks = (report(client, config.build_id), groundwork.keep(client, config))
+        beside = [asyncio.create_task(one) for one in looks]
         await stop.wait()
-        standing.cancel()
+        for task in beside:
+            task.cancel()
     engine.dispose()
     tellers.dispose()
     screeners.dispose()

@@ -21,6 +21,7 @@ from ledger.gateway_events import GatewayEvents, KnownCharge
 from ledger.seals import Seals
 from models import ids
 from models.commands import SYSTEM, CloseChargeback, OpenChargeback, RecordPayout
+from models.differences import readable
 from models.escrow import Chargeback, Escrow
 from models.fields import printable
 from models.gateway_events import ReceivedEvent, Step
@@ -269,7 +270,10 @@ class GatewayEventActivities:
                 "ignored", f"what came back had not been paid in the books: the payout is {payout.status}"
             )
         if sent.returned < sent.amount:
-            why = f"{sent.returned} of {sent.amount} {sent.currency} of {key} came back: book a part by hand"
+            back = (
+                f"{readable(sent.returned, sent.currency)} of {readable(sent.amount, sent.currency)} of {key} came back"
+            )
+            why = f"{back}: a person books it, with `holdfast reconcile correct`"
             raise _SettledError("refused", why)
         return RecordPayout(
             id=f"~{_id(event, reference, 'returned')}",

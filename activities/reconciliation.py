@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -24,7 +25,7 @@ from ledger import audit, comparing, gateway_events, reconciliation
 from ledger.comparing import EquationError
 from ledger.seals import Seals
 from models.differences import GRACE, Found
-from models.reconciliation import Agreement, Finished, Reading, Reconciliation, Strays
+from models.reconciliation import Agreement, Finished, ProviderLine, Reading, Reconciliation, Strays
 
 Answer = TypeVar("Answer")
 
@@ -92,8 +93,8 @@ class ReconciliationActivities:
             return self._beating(lambda: comparing.compare(self._engine, reading, self._grace))
 
     @activity.defn
-    async def compare_with_workflows(self) -> Strays:
-        """Compare what the books have as not over with the workflows that look after it."""
+    async def compare_with_workflows(self, identifier: str) -> Strays:
+        """Compare what the books have as not over with the workflows that look after it, for the round of that id."""
         standing = self._standing()
         async with _heartbeats():
             strays = [one async for one in standing.strays()]
@@ -104,6 +105,7 @@ class ReconciliationActivities:
         asleep = [one.escrow for one in strays if one.cause != "stuck"]
         orders = [self._seals.seal_charge(one.order) if self._seals else one.order for one in lost]
         return Strays(
+            round=identifier,
             escrows=standing.looked_at,
             found=len(found),
             asleep=tuple(asleep[:AT_ONCE]),
@@ -136,7 +138,11 @@ class ReconciliationActivities:
             return reconciliation.finish(self._engine, done)
 
     def _read(self, reading: Reading) -> Reading:
-        reading = reading.model_copy(update={"read_up_to": reading.read_up_to or datetime.now(UTC)})
+        if reading.read_up_to is None:
+            # A clock that is ahead must not make the next round begin after what this one has read.
+            reading = reading.model_copy(
+                update={"read_up_to": min(datetime.now(UTC), reconciliation.clock(self._engine))}
+            )
         until = monotonic() + _READ_FOR_SECONDS
         while monotonic() < until and not activity.is_cancelled() and not activity.is_worker_shutdown():
             page = self._page(reading.since, reading.after)
@@ -152,24 +158,42 @@ class ReconciliationActivities:
         return self._beating(lambda: self._statement.lines(since, after))
 
     def _balanced(self, reading: Reading) -> Reading:
-        """Read what came meanwhile, until the lines make up the balance, or it is clear that it moves all the time."""
+        """Read what came meanwhile, until lines make up the balance of each currency, or what it moves all the time.
+
+        Where they do not, some are missing: written down late, say. Then everything is read again, once in a round.
+        """
         since = (reading.read_up_to or datetime.now(UTC)) - _SKEW
-        balances: dict[str, int] = {}
-        moving = False
+        exact: dict[str, int] = {}
+        likely: dict[str, int] = {}
+        doubted: set[str] = set()
         for look in range(_LOOKS):
             if look:
                 activity.wait_for_worker_shutdown_sync(_LOOK_AGAIN)
             balances = self._statement.balances()
-            # Asked in this order: without a new line since, the lines are those of the moment of the balance.
-            moving = self._store_since(since) > 0
+            # Asked in this order: of the lines that are new now, the last ones may be none of that balance's.
+            new = self._store_since(since)
             held = self._beating(lambda: reconciliation.held(self._engine, self._provider))
-            if all(balances.get(one, 0) == held.get(one, 0) for one in {*balances, *held}):
-                moving = False
+            for one in {*balances, *held}:
+                more, of_it = held.get(one, 0) - balances.get(one, 0), [line for line in new if line.currency == one]
+                # Only a moment of quiet says for certain. In others a line that is missing may pass for a new one.
+                if not of_it and more:
+                    doubted.add(one)
+                elif not of_it:
+                    exact[one] = balances.get(one, 0)
+                elif not more or _written_since(more, of_it):
+                    likely[one] = balances.get(one, 0)
+            if {*balances, *held} <= exact.keys():
                 break
-        return reading.model_copy(update={"done": True, "balances": balances, "moving": moving})
+        stated = {one: units for one, units in likely.items() if one not in doubted} | exact
+        if not ({*balances, *held} <= stated.keys() or reading.in_full or reading.since is None):
+            return reading.model_copy(update={"since": None, "after": None, "in_full": True})
+        moved = {one: held.get(one, 0) - units for one, units in stated.items() if held.get(one, 0) != units}
+        return reading.model_copy(update={"done": True, "balances": balances | stated, "moved": moved})
 
-    def _store_since(self, since: datetime) -> int:
-        new, after = 0, None
+    def _store_since(self, since: datetime) -> list[ProviderLine]:
+        """What is new, the newest first."""
+        new: list[ProviderLine] = []
+        after = None
         while True:
             page = self._page(since, after)
             new += reconciliation.store(self._engine, self._provider, page.lines)
@@ -195,6 +219,11 @@ class ReconciliationActivities:
         found = [_unsound(tenant, escrow or None, says) for (tenant, escrow), says in told.items()]
         reconciliation.replace_all(self._engine, self._provider, "books", found)
         return verification.total
+
+
+def _written_since(more: int, new: list[ProviderLine]) -> bool:
+    """Whether the last lines of a currency, of which the newest is the first, make up what there is more than held."""
+    return more in accumulate(line.amount - line.fee for line in new)
 
 
 def _stray(one: Stray) -> Found:

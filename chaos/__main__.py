@@ -34,6 +34,8 @@ def main() -> None:
         console.print(table)
     for one in outcome.wrong:
         console.print(f"WRONG: {one}", markup=False)
+    if plan.proves_little:
+        console.print("This run was shorter than a minute: that nothing is wrong proves little.")
     again = "--quick" if options.quick else f"--minutes {options.minutes:g} --clients {options.clients}"
     console.print(f"The same chances again: python -m chaos {again} --every {options.every:g} --seed {options.seed}")
     sys.stdout.flush()

@@ -47,7 +47,7 @@ class Attempt:
 @dataclass
 class Seen:
     """What all clients saw. ``answers`` are digests of definite ones by key, ``accepted`` and ``refused`` keys by what
-    they asked for.
+    they asked for. ``named`` are the accounts that were ever asked to be a party's, by tenant and party.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -57,6 +57,7 @@ class Seen:
     accepted: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    named: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     approvals: list[float] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
@@ -66,6 +67,10 @@ class Seen:
     twice: int = 0
     at_odds: int = 0
     deals: Counter[str] = field(default_factory=Counter)
+
+    def name(self, tenant: str, party: str, account: str) -> None:
+        """Take down that a party's money may go to an account; before it is asked for, as it may happen at once."""
+        self.named.setdefault((tenant, party), set()).add(account)
 
     @property
     def repeated(self) -> int:
@@ -101,6 +106,7 @@ class Caller:
 
     http: httpx.AsyncClient
     addresses: list[str]
+    tenant: str
     secret: str
     operators_secret: str
     seen: Seen

@@ -222,6 +222,8 @@ async def back_office(caller: Caller, rounds: "itertools.count[int]") -> None:
     for status in ("returned", "failed"):
         found = await caller.read(f"/v1/payouts?status={status}&limit=20")
         for payout in (found or {"data": []})["data"]:
-            account = {"payout_destination": f"acct_{payout['party']}n{next(rounds)}"}
-            await caller.ask(None, "put_party", f"/v1/parties/{payout['party']}", account, "PUT", "read")
+            party, account = payout["party"], f"acct_{payout['party']}n{next(rounds)}"
+            caller.seen.name(caller.tenant, party, account)
+            change = {"payout_destination": account}
+            await caller.ask(None, "put_party", f"/v1/parties/{party}", change, "PUT", "read")
             await caller.ask(_OPERATOR, "retry", f"/v1/payouts/{payout['id']}/retry")

@@ -22,6 +22,7 @@ from models.charges import Charge, ChargeResult
 from models.commands import Command
 from models.gateway_events import Step
 from models.outcome import Outcome
+from models.reconciliation import Agreement, Reading
 
 Written = TypeVar("Written")
 
@@ -67,6 +68,24 @@ class DoomedEvents(GatewayEventActivities):
         super().settle_gateway_event(step)
 
 
+class DoomedReconciliation(ReconciliationActivities):
+    """The real parts of a round, after whose work the process may be struck."""
+
+    @activity.defn(no_thread_cancel_exception=True)
+    def compare_with_provider(self, reading: Reading) -> Agreement:
+        """Compare the books with the provider's lines."""
+        found = super().compare_with_provider(reading)
+        pass_by("worker-reconciling")
+        return found
+
+    @activity.defn(no_thread_cancel_exception=True)
+    def look_into(self) -> int:
+        """Store the events by which what the provider knows better is looked into."""
+        new = super().look_into()
+        pass_by("worker-healing")
+        return new
+
+
 def _written(write: Callable[[], Written]) -> Written:
     _writing.now = True
     try:
@@ -95,7 +114,7 @@ def main() -> None:
     vars(worker).update(Books=DoomedBooks, StripeGateway=DoomedGateway, GatewayEventActivities=DoomedEvents)
     psycopg.Connection.commit = _committed  # type: ignore[method-assign,assignment]
     # Two sides that differ for less than 15 minutes are only late, which no run of ours can wait for.
-    vars(worker)["ReconciliationActivities"] = partial(ReconciliationActivities, grace=timedelta(seconds=1))
+    vars(worker)["ReconciliationActivities"] = partial(DoomedReconciliation, grace=timedelta(seconds=1))
     if in_haste():
         hasten_worker()
         soon_given_up = partial(Worker, sticky_queue_schedule_to_start_timeout=timedelta(seconds=1))

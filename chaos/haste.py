@@ -7,8 +7,12 @@ import os
 from datetime import timedelta
 from typing import Final
 
+from temporalio.common import RetryPolicy
+
 HASTE: Final = "CHAOS_HASTE"
 GATEWAY_TIMEOUT_SECONDS: Final = "1.5"
+FORGETS_AFTER_SECONDS: Final = 25
+"""The provider's memory of keys, in haste: a few times longer than it is relied on."""
 
 
 def in_haste() -> bool:
@@ -19,6 +23,7 @@ def in_haste() -> bool:
 def hasten_worker() -> None:
     """Shorten what a worker waits for. Before it is started."""
     import worker  # noqa: PLC0415 - an API has no need of it
+    from activities import gateway, reconciliation  # noqa: PLC0415
     from workflows import timeouts  # noqa: PLC0415
 
     vars(timeouts).update(
@@ -28,7 +33,11 @@ def hasten_worker() -> None:
         GATEWAY_EVENT_START_TO_CLOSE=timedelta(seconds=5),
         FOLLOW_EVERY=timedelta(seconds=5),
         RESEND_FIRST=timedelta(seconds=1),
+        RECONCILIATION_HEARTBEAT=timedelta(seconds=4),
+        RECONCILIATION_RETRY=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=2)),
     )
+    vars(reconciliation)["_BEAT_SECONDS"] = 1
+    vars(gateway)["_ASK_AFTER"] = timedelta(seconds=8)
     vars(worker)["GATEWAY_EVENTS_LEASE"] = timedelta(seconds=8)
 
 

@@ -1,7 +1,7 @@
 """Replaying every history that Temporal has: today's code has to command what was commanded while everything failed."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -41,8 +41,11 @@ async def client_of(endpoints: Endpoints) -> Client:
     return await connected(dict(address), Keyring.parse(endpoints.keys))
 
 
-async def replay(endpoints: Endpoints) -> Replayed:
-    """Replay everything, run after run. A history that is still being written is replayed as far as it goes."""
+async def replay(endpoints: Endpoints, terminated: Collection[str] = ()) -> Replayed:
+    """Replay everything, run after run. A history that is still being written is replayed as far as it goes.
+
+    ``terminated`` are the runs that somebody ended on purpose.
+    """
     client = await client_of(endpoints)
     # Unsandboxed: what the sandbox keeps apart are modules, which a replay in a process of its own does not share.
     replayer = Replayer(
@@ -51,16 +54,16 @@ async def replay(endpoints: Endpoints) -> Replayed:
         data_converter=data_converter(Keyring.parse(endpoints.keys)),
     )
     found = Replayed()
-    async with replayer.workflow_replay_iterator(_histories(client, found)) as replays:
+    async with replayer.workflow_replay_iterator(_histories(client, found, terminated)) as replays:
         async for one in replays:
             if one.replay_failure:
                 found.wrong.append(f"{one.history.workflow_id} does not replay: {str(one.replay_failure)[:300]}")
     return found
 
 
-async def _histories(client: Client, found: Replayed) -> AsyncIterator[WorkflowHistory]:
+async def _histories(client: Client, found: Replayed, terminated: Collection[str]) -> AsyncIterator[WorkflowHistory]:
     async for execution in client.list_workflows(page_size=500):
-        if execution.status in _BROKEN:
+        if execution.status in _BROKEN and execution.run_id not in terminated:
             found.wrong.append(f"{execution.id} ({execution.workflow_type}) ended as {execution.status.name}")
         handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
         history = await handle.fetch_history(rpc_timeout=_FETCH_FOR)

@@ -33,6 +33,7 @@ _PATIENCE_SECONDS: Final = 60.0
 class Market:
     """A tenant's test books and its secrets."""
 
+    name: str
     tenant: str
     secret: str
     operators_secret: str
@@ -69,12 +70,15 @@ async def _open(http: httpx.AsyncClient, bootstrap: str, name: str, load: Load) 
     await tell(key, "POST", "/v1/policies/fees", {"rules": rules})
     await tell(key, "POST", "/v1/policies/release", {"mode": "auto", "review_window": "P14D"})
     for number in range(SELLERS):
-        account = {"payout_destination": f"acct_{name.lower()}{number}"}
-        await tell(key, "PUT", f"/v1/parties/seller{number}", account)
+        await tell(key, "PUT", f"/v1/parties/seller{number}", {"payout_destination": _first_account(name, number)})
     buyers = load.hurried if name == "Hurry" else load.clients - load.hurried
     top_up = {"amount": _WEALTH // max(load.clients, 1), "currency": "EUR", "payment_method": "pm_card_visa"}
     await asyncio.gather(*(tell(key, "POST", f"/v1/wallets/buyer{one}/topups", top_up) for one in range(buyers)))
-    return Market(made["test_id"], key, made["operator_test_key"])
+    return Market(name, made["test_id"], key, made["operator_test_key"])
+
+
+def _first_account(market: str, seller: int) -> str:
+    return f"acct_{market.lower()}{seller}"
 
 
 async def trade(
@@ -82,12 +86,14 @@ async def trade(
 ) -> Seen:
     """Let everyone trade until ``end``, and finish what they have begun; answers what they saw."""
     seen = Seen()
+    for market, number in itertools.product(markets, range(SELLERS)):
+        seen.name(market.tenant, f"seller{number}", _first_account(market.name, number))
     limits = httpx.Limits(max_connections=load.clients * 4)
     async with httpx.AsyncClient(trust_env=False, limits=limits) as http:
 
         def caller(market: Market, name: str) -> Caller:
             chance = random.Random(f"{seed} {name}")  # noqa: S311 - chance, nothing secret
-            return Caller(http, addresses, market.secret, market.operators_secret, seen, chance)
+            return Caller(http, addresses, market.tenant, market.secret, market.operators_secret, seen, chance)
 
         async def client(number: int) -> None:
             hurried = number >= load.clients - load.hurried

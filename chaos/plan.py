@@ -4,13 +4,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chaos import deals, weather
+from chaos import deals, haste, weather
+from chaos.floors import NONE, SHORTEST_MINUTES, Floors, of_minutes
 from chaos.marketday import Load
+from chaos.meddling import MEDDLED
+from chaos.points import POINTS
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. Without ``seconds`` the day ends when the ``gusts`` are spent; rest may take ``patience`` seconds."""
+    """One run. Without ``seconds`` the day ends when the ``gusts`` are spent; rest may take ``patience`` seconds. What
+    stays below the ``floors`` is wrong.
+    """
 
     seed: int
     load: Load
@@ -19,19 +24,31 @@ class Plan:
     seconds: float | None = None
     hasty: bool = False
     patience: float = 900.0
+    floors: Floors = NONE
+
+    @property
+    def proves_little(self) -> bool:
+        """Whether a run by chance is too short to have floors."""
+        return self.seconds is not None and self.seconds < SHORTEST_MINUTES * 60
 
 
 def long(minutes: float, clients: int, every: float, seed: int) -> Plan:
-    """Faults at random, about one every ``every`` seconds, on the product's own timeouts."""
-    load = Load(clients, hurried=max(1, clients // 10))
-    return Plan(seed, load, lambda: weather.by_chance(seed, every), provider(seed), minutes * 60)
+    """Faults at random, about one every ``every`` seconds, on the product's own timeouts. In the middle of the run all
+    of Temporal's data is lost.
+    """
+    load, seconds = Load(clients, hurried=max(1, clients // 10)), minutes * 60
+    least = of_minutes(minutes, every, frozenset(MEDDLED) if minutes >= _MEDDLED_FROM_MINUTES else frozenset())
+    trouble = provider(seed) | {"forget_keys_after_seconds": _FORGETS_AFTER_SECONDS}
+    return Plan(seed, load, lambda: weather.by_chance(seed, every, seconds / 2), trouble, seconds, floors=least)
 
 
 def quick(seed: int = 7) -> Plan:
-    """Every kind of fault once, with timeouts that are a few seconds."""
-    return Plan(
-        seed, Load(5, hurried=1), weather.everything_once, provider(seed, likely=2.0), hasty=True, patience=60.0
-    )
+    """Every kind of fault once but the loss of Temporal's data, with timeouts that are a few seconds."""
+    struck = frozenset({*POINTS, *weather.VICTIMS, *MEDDLED} - {"temporal-data"})
+    least = Floors(len(struck), injected=6, payouts=3, commands={"approve": 3, "fund": 3}, struck=struck)
+    trouble = provider(seed, likely=2.0) | {"forget_keys_after_seconds": haste.FORGETS_AFTER_SECONDS}
+    load = Load(5, hurried=1)
+    return Plan(seed, load, weather.everything_once, trouble, hasty=True, patience=60.0, floors=least)
 
 
 def calm(seconds: float, clients: int) -> Plan:
@@ -40,6 +57,9 @@ def calm(seconds: float, clients: int) -> Plan:
     return Plan(1, load, lambda: (), {}, seconds)
 
 
+_MEDDLED_FROM_MINUTES: Final = 3
+# Longer than the time after which a worker asks before it sends again, and much less than what Stripe promises.
+_FORGETS_AFTER_SECONDS: Final = 1500
 _OUTBOUND: Final = ["charge", "transfer"]
 
 

@@ -25,6 +25,8 @@ POINTS: Final = {
     "worker-provider-done": "the provider has moved the money, its answer is lost with us",
     "worker-answer-known": "Temporal has the provider's answer, the ledger does not",
     "worker-event-judged": "what a webhook means is known to Temporal, and not written down",
+    "worker-reconciling": "a round has written down what differs, Temporal does not know",
+    "worker-healing": "a round has asked for what the provider knows better, Temporal does not know",
 }
 """Name → what has happened and what has not. The part before the first dash says which process passes there."""
 

@@ -1,10 +1,13 @@
-"""Rounds of reconciliation (docs/reconciliation.md) at the end of the day, by the product itself."""
+"""Rounds of reconciliation (docs/reconciliation.md) in the day and at its end, by the product itself."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import Connection, text
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError
 
 from chaos import histories
 from models.reconciliation import Reconciliation
@@ -17,9 +20,20 @@ _OPEN: Final = "SELECT cause || ', ' || says FROM difference WHERE status = 'ope
 
 
 async def hold(endpoints: Endpoints) -> Reconciliation:
-    """Have everything compared and healed as far as it is certain; answers what was found."""
+    """Have everything compared and healed as far as it is certain; answers what was found.
+
+    One that runs already may have compared before all was at rest: it is waited for, and is not the answer.
+    """
+    with suppress(RPCError, WorkflowFailureError):
+        client = await histories.client_of(endpoints)
+        await client.get_workflow_handle(RECONCILIATION).result()
+    return await (await begin(endpoints)).result()
+
+
+async def begin(endpoints: Endpoints) -> WorkflowHandle[ReconcileWorkflow, Reconciliation]:
+    """Have a round begin, unless one runs."""
     client = await histories.client_of(endpoints)
-    return await client.execute_workflow(
+    return await client.start_workflow(
         ReconcileWorkflow.run,
         id=RECONCILIATION,
         task_queue=RECONCILIATION_TASK_QUEUE,

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,13 +15,14 @@ from typing import Final
 
 import httpx
 
-from chaos import marketday, stock
+from chaos import endings, floors, marketday, stock
 from chaos.callers import Attempt, Seen
 from chaos.plan import Plan
 from chaos.stage import Stage, stage
 from chaos.weather import Fault, Weather
 
 _ASK_FOR_SECONDS: Final = 60.0
+_LOOK_AGAIN_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Outcome:
     injected: Counter[str]
     seconds: float
     reckoning: stock.Reckoning
-    in_vain: Counter[str] = field(default_factory=Counter)
+    in_vain: list[str] = field(default_factory=list)
     kept: Path | None = None
 
     @property
@@ -52,7 +53,7 @@ class Outcome:
 
     @property
     def struck(self) -> set[str]:
-        """The victims and points that were hit, whether killed or stopped."""
+        """The victims and points that were hit, however."""
         return {fault.victim for fault in self.faults}
 
     def recoveries(self) -> list[Recovery]:
@@ -84,7 +85,7 @@ def _played(plan: Plan, on: Stage, say: Callable[[str], None]) -> Outcome:
     sandbox = on.endpoints.stripe_api_base
     if plan.provider:
         httpx.put(f"{sandbox}/sandbox/plan", json=plan.provider, trust_env=False, timeout=10).raise_for_status()
-    weather, end = Weather(on, plan.gusts()), threading.Event()
+    weather, end = Weather(on, plan.gusts(), plan.seed), threading.Event()
     sky = ThreadPoolExecutor(2, thread_name_prefix="sky")
     say(f"{plan.load.clients} clients, seed {plan.seed}")
     began = time.monotonic()
@@ -98,8 +99,15 @@ def _played(plan: Plan, on: Stage, say: Callable[[str], None]) -> Outcome:
             _behave(sandbox, plan)
         marketday.banks_decide(sandbox, on.home / "sandbox.db", plan.seed)
         tenants = [market.tenant for market in markets]
-        found = stock.take_stock(seen, on.endpoints, on.home, tenants, plan.patience, say)
-        return Outcome(plan, seen, weather.faults, _injected(sandbox), seconds, found, Counter(on.in_vain))
+        unrepaired = _repaired(weather, say)
+        terminated = weather.meddler.terminated
+        found = stock.take_stock(seen, on.endpoints, on.home, tenants, plan.patience, say, terminated)
+        in_vain, unordered = endings.sort_out(on.ended, weather.faults)
+        found.add([*unrepaired, *weather.meddler.wrong, *unordered])
+        found.add(list(endings.unheard_of(on.logs)), "logs")
+        outcome = Outcome(plan, seen, weather.faults, _injected(sandbox), seconds, found, in_vain)
+        found.add(list(_too_little(outcome)))
+        return outcome
     finally:
         end.set()
         weather.over.set()
@@ -115,6 +123,32 @@ def _sun(plan: Plan, weather: Weather, end: threading.Event) -> None:
     end.wait(plan.seconds or 0)
     weather.calm.set()
     end.set()
+
+
+def _repaired(weather: Weather, say: Callable[[str], None]) -> list[str]:
+    """Have what was meddled with repaired, as operators do afterwards; answers what was left."""
+    while weather.meddles:
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    if not {fault.victim for fault in weather.faults} & {"workflow", "temporal-data"}:
+        return []
+    say("holdfast repair")
+    give_up = time.monotonic() + _ASK_FOR_SECONDS
+    while time.monotonic() < give_up:
+        if weather.meddler.repaired():
+            return []
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    return ["holdfast repair leaves something to be seen to"]
+
+
+def _too_little(outcome: Outcome) -> Iterator[str]:
+    return floors.below(
+        outcome.plan.floors,
+        len(outcome.faults),
+        outcome.injected.total(),
+        outcome.reckoning.payouts,
+        outcome.seen.commands,
+        outcome.struck,
+    )
 
 
 def _behave(sandbox: str, plan: Plan) -> None:

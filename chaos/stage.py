@@ -30,7 +30,25 @@ OURS: Final = ("api1", "api2", "worker1", "worker2")
 SERVERS: Final = ("postgres", "temporal", "sandbox")
 _READY_SECONDS: Final = 60.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
+_UP: Final = {"worker": "holdfast worker ready", "api": "Uvicorn running on"}
 _STOP: Final = ((signal.SIGTERM, 45.0),)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process of ours that has ended, with what it logged. Times are seconds of the epoch."""
+
+    name: str
+    pid: int
+    ending: str
+    began: float
+    ended: float
+    output: str
+
+    @property
+    def came_up(self) -> bool:
+        """Whether it had begun to work."""
+        return _UP[self.name.rstrip("12")] in self.output
 
 
 @dataclass
@@ -44,18 +62,20 @@ class Stage:
     orders: Orders
     commands: dict[str, Command]
     running: dict[str, Child] = field(default_factory=dict)
-    in_vain: list[str] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    _began: dict[str, float] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
         """Start a worker or an API."""
+        self._began[name] = time.time()
         self.running[name] = spawn(self.commands[name])
 
     def tend(self) -> None:
         """Start again whichever of ours has died."""
         for name, child in self.running.items():
             if not child.alive():
-                if child.ending() != signal.SIGKILL.name:
-                    self.in_vain.append(f"{name}: {child.ending()}")  # Temporal was away as it began, say
+                began, now = self._began[name], time.time()
+                self.ended.append(Ended(name, child.pid, child.ending(), began, now, child.output()))
                 self.start(name)
 
     def pids(self, victim: str) -> list[int]:

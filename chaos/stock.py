@@ -6,7 +6,7 @@ Each check says in words what is wrong, and nothing when nothing is.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -92,8 +92,12 @@ def take_stock(
     tenants: Sequence[str],
     patience: float,
     say: Callable[[str], None] = lambda _: None,
+    terminated: Collection[str] = (),
 ) -> Reckoning:
-    """Wait until everything has come to rest, at most ``patience`` seconds, then look at everything."""
+    """Wait until everything has come to rest, at most ``patience`` seconds, then look at everything.
+
+    ``terminated`` are runs of workflows that were ended on purpose.
+    """
     found, began = Reckoning(), time.monotonic()
     engine = connect(endpoints.database_url, 2)
     try:
@@ -111,7 +115,7 @@ def take_stock(
             waiting = connection.execute(text(_WAITS_FOR), {"ids": _unfinished(engine)})
             found.waiting = Counter({row[0]: row[1] for row in waiting})
             _books(connection, seen, tenants, found)
-            our = witness.ours(connection)
+            our = witness.ours(connection, seen.named)
         found.add([str(one) for one in verify(engine).findings], "the books")
         their = witness.theirs(home / "sandbox.db")
         found.add(witness.differences(their, our))
@@ -119,7 +123,7 @@ def take_stock(
         found.double_payouts = len(witness.twice(their.arrived))
         found.lost_units = witness.lost_units(their, our)
         say("replaying every history")
-        found.replayed = asyncio.run(histories.replay(endpoints))
+        found.replayed = asyncio.run(histories.replay(endpoints, terminated))
         found.add(found.replayed.wrong, "histories")
         found.add(_log_lines(home / "logs" / "postgres.log"), "PostgreSQL")
     finally:

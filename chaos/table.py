@@ -8,6 +8,7 @@ from typing import Final
 from rich.table import Table
 
 from chaos.callers import Seen
+from chaos.meddling import MEDDLED, WORDS
 from chaos.points import POINTS
 from chaos.run import Outcome
 
@@ -45,13 +46,14 @@ def _commands(seen: Seen) -> Table:
 
 
 def _faults(outcome: Outcome) -> Table:
-    table = Table("fault", "killed", "stopped", "what it is", title="Faults injected")
+    table = Table("fault", "killed", "stopped", "meddled with", "what it is", title="Faults injected")
     counted = Counter((fault.victim, fault.action) for fault in outcome.faults)
     for victim in sorted(outcome.struck, key=lambda one: (one in POINTS, one)):
-        words = POINTS.get(victim, "at any moment")
-        table.add_row(victim, str(counted[victim, "kill"]), str(counted[victim, "pause"]), words)
+        words = POINTS.get(victim) or WORDS.get(victim, "at any moment")
+        meddled = str(counted[victim, MEDDLED[victim]]) if victim in MEDDLED else ""
+        table.add_row(victim, str(counted[victim, "kill"]), str(counted[victim, "pause"]), meddled, words)
     for kind, times in sorted(outcome.injected.items()):
-        table.add_row(f"provider: {kind}", str(times), "", "")
+        table.add_row(f"provider: {kind}", str(times), "", "", "")
     return table
 
 
@@ -64,6 +66,7 @@ def _facts(outcome: Outcome) -> Table:
     recovery = "; ".join(f"{one.seconds:.1f} s after {one.fault.kind}" for one in slowest)
     waits = ", ".join(f"{state} {times}" for state, times in found.waiting.items())
     approvals = f"{statistics.median(seen.approvals):.2f} s" if seen.approvals else "-"
+    in_vain = Counter(outcome.in_vain)
     rows = (
         ("faults injected", len(outcome.faults) + outcome.injected.total()),
         ("deals", ", ".join(f"{kind} {times}" for kind, times in sorted(seen.deals.items()))),
@@ -74,7 +77,7 @@ def _facts(outcome: Outcome) -> Table:
         ("answers by status", ", ".join(f"{status}: {times}" for status, times in sorted(seen.statuses.items()))),
         ("connections that broke", sum(seen.broken.values())),
         ("fought over by several at once", seen.at_odds),
-        ("processes that came up in vain", ", ".join(f"{one} {times}" for one, times in outcome.in_vain.items()) or 0),
+        ("processes that came up in vain", ", ".join(f"{one} {times}" for one, times in in_vain.items()) or 0),
         (
             "escrows",
             f"{found.escrows}, of which {found.waiting.total()} wait for somebody or a deadline: {waits or '-'}",

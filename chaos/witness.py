@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from chaos import addressees
+
 _KINDS: Final = ("charge", "transfer", "dispute", "balance_transaction")
 _TO_COME: Final = """
 SELECT 'webhook ' || json_extract(body, '$.type') || ' is not delivered after ' || attempts || ' attempts'
@@ -35,7 +37,8 @@ _REFERENCE: Final = re.compile(r"(?:tr|du|ch|py)_\w+")
 class Movements:
     """What one side says moved, by what it is called on both: name → signed amounts in minor units, one each time.
 
-    ``arrived`` are the provider's transfers that did not come back, by payout, whatever their keys.
+    ``arrived`` are the provider's transfers that did not come back, by payout, whatever their keys. ``whom`` is whom
+    money reached or who paid it, in words: with the provider what is so, in the ledger what may be.
     """
 
     charges: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -43,6 +46,7 @@ class Movements:
     returns: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     contested: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     arrived: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    whom: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     balance: Counter[str] = field(default_factory=Counter)
     open_disputes: Counter[str] = field(default_factory=Counter)
 
@@ -58,9 +62,11 @@ def theirs(books: Path) -> Movements:
     for charge in objects["charge"]:
         if charge["status"] == "succeeded":
             found.charges[charge["metadata"]["holdfast_key"]].append(charge["amount"])
+            found.whom[charge["metadata"]["holdfast_key"]].add(addressees.charged(charge))
     for transfer in objects["transfer"]:
         key = transfer["metadata"]["holdfast_key"]
         found.payouts[key].append(-transfer["amount"])
+        found.whom[key].add(addressees.transferred(transfer))
         if transfer["amount_reversed"] < transfer["amount"]:
             found.arrived[key.partition(":")[0]].append(transfer["id"])
         if transfer["amount_reversed"]:
@@ -81,9 +87,9 @@ def to_come(books: Path) -> list[str]:
         return [f"provider: {row[0]}" for row in connection.execute(_TO_COME)]
 
 
-def ours(connection: Connection) -> Movements:
-    """The ledger's side."""
-    found = Movements()
+def ours(connection: Connection, named: addressees.Named) -> Movements:
+    """The ledger's side, and the accounts that the platform ``named``."""
+    found = Movements(whom=addressees.rightful(connection, named))
     for memo, command, currency, amount in connection.execute(text(_CASH)):
         found.balance[currency] += amount
         place, name = _named(found, memo, command)
@@ -106,6 +112,7 @@ def differences(their: Movements, our: Movements) -> Iterator[str]:
     """What does not agree, in words."""
     for payout in twice(their.arrived):
         yield f"double payout: {payout} has arrived by {', '.join(their.arrived[payout])}"
+    yield from _misdirected(their.whom, our.whom)
     for what in ("charges", "payouts", "returns", "contested"):
         yield from _beside(what, getattr(their, what), getattr(our, what))
     for currency in sorted({*their.balance, *our.balance}):
@@ -115,6 +122,13 @@ def differences(their: Movements, our: Movements) -> Iterator[str]:
                 f"lost units: the provider has {their.balance[currency]} {currency} and "
                 f"{their.open_disputes[currency]} contested, the ledger has {our.balance[currency]}"
             )
+
+
+def _misdirected(their: Mapping[str, set[str]], our: Mapping[str, set[str]]) -> Iterator[str]:
+    for name in sorted(their.keys() & our.keys()):
+        if elsewhere := their[name] - our[name]:
+            may = ", ".join(sorted(our[name])) or "nobody"
+            yield f"somebody else: {name} is {', '.join(sorted(elsewhere))} with the provider, and may only be {may}"
 
 
 def twice(movements: Mapping[str, Sequence[object]]) -> list[str]:

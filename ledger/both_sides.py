@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from models import ids
 from models.reconciliation import Difference, ProviderLine
 
+_PAYOUT: Final = ("payout", "payout_return")
 _LINES: Final = """
 SELECT id, type, kind, amount, fee, currency, source, subject, key, created_at FROM provider_line
 WHERE provider = :provider AND kind = :kind AND CASE kind WHEN 'other' THEN id ELSE coalesce(subject, id) END = :subject
@@ -63,17 +64,19 @@ class Ours:
 
 
 def both_sides(engine: Engine, difference: Difference) -> tuple[list[ProviderLine], list[Ours]]:
-    """The provider's lines of what a difference is about, and our transactions of it, each the oldest first.
+    """The provider's lines of what a difference is about, and our transactions of it, each the oldest first. A payout
+    and what came back of it are shown together.
 
     Both empty where no movement of the provider's balance is meant.
     """
     if difference.kind is None:
         return [], []
-    given = _given(difference)
+    kinds = _PAYOUT if difference.kind in _PAYOUT else (difference.kind,)
     with engine.connect() as connection:
-        lines = connection.execute(text(_LINES), given).mappings().all()
-        ours = connection.execute(text(_OURS), given).mappings().all()
-    return [ProviderLine(**row) for row in lines], [Ours(**row) for row in ours]
+        of_each = [_given(difference) | {"kind": kind} for kind in kinds]
+        lines = [ProviderLine(**row) for given in of_each for row in connection.execute(text(_LINES), given).mappings()]
+        ours = [Ours(**row) for given in of_each for row in connection.execute(text(_OURS), given).mappings()]
+    return sorted(lines, key=lambda one: one.created_at), sorted(ours, key=lambda one: one.posted_at)
 
 
 def moved_since(connection: Connection, difference: Difference) -> bool:

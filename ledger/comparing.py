@@ -13,8 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine, text
 
 from ledger.reconciliation import AT_A_TIME, close, looked_into, note
-from models.differences import GRACE, Facts, Found, judged
-from models.money import Money
+from models.differences import GRACE, Facts, Found, judged, readable
 from models.reconciliation import Agreement, Balance, Reading
 
 _SIGNED: Final = "CASE e.direction WHEN 'debit' THEN e.amount ELSE -e.amount END"
@@ -29,9 +28,10 @@ _CHARGEBACK: Final = f"""(SELECT c.reference FROM audit a
 _COMPARED: Final = f"""
 theirs AS (
     SELECT kind, CASE kind WHEN 'other' THEN id ELSE coalesce(subject, id) END AS subject, currency,
-           sum(amount)::bigint AS theirs, count(*) AS their_times, min(created_at) AS their_first,
-           max(created_at) AS their_last, max(type) AS type, max(source) AS source, max(key) AS key
-    FROM provider_line WHERE provider = :provider GROUP BY 1, 2, 3),
+           sum(amount)::bigint AS theirs, count(*) AS their_times, min(moment) AS their_first,
+           max(moment) AS their_last, max(type) AS type, max(source) AS source, max(key) AS key
+    FROM (SELECT *, least(created_at, read_at) AS moment FROM provider_line WHERE provider = :provider) l
+    GROUP BY 1, 2, 3),
 entries AS (
     SELECT e.currency, {_SIGNED} AS amount, t.memo, t.recorded_at, t.tenant_id, t.escrow_id,
            CASE t.memo WHEN 'top up' THEN 'charge' WHEN 'payout paid' THEN 'payout'
@@ -63,25 +63,35 @@ flying AS (
 contested AS (
     SELECT c.reference, x.currency AS of_currency, sum(c.amount)::bigint AS amount
     FROM chargeback c JOIN escrow x ON x.id = c.escrow_id WHERE c.status = 'open' GROUP BY 1, 2),
+misdirected AS (
+    SELECT l.kind, l.subject, l.currency, min(p.destination) AS meant_for,
+           string_agg(DISTINCT l.destination, ', ') AS went_to
+    FROM provider_line l JOIN payout p ON l.subject = p.id || ':' || p.generation
+    WHERE l.provider = :provider AND l.kind = 'payout' AND l.destination <> p.destination
+        AND p.status IN ('in_transit', 'unknown', 'paid') GROUP BY 1, 2, 3),
 sides AS (
     SELECT kind, subject, currency, t.theirs, t.their_times, t.their_first, t.their_last, t.type, t.source, t.key,
            o.ours, o.our_times, o.corrected, o.our_first, o.our_last, o.tenant, o.escrow, f.in_flight, f.asked_at,
-           CASE WHEN c.amount > 0 AND coalesce(t.theirs, 0) < coalesce(o.ours, 0)
-               THEN -c.amount - coalesce(o.ours, 0) ELSE 0 END AS explained
+           w.meant_for, w.went_to,
+           CASE WHEN c.amount > 0 AND coalesce(t.theirs, 0) < coalesce(o.ours - o.corrected, 0)
+               THEN -c.amount - coalesce(o.ours - o.corrected, 0) ELSE 0 END AS explained
     FROM theirs t FULL JOIN ours o USING (kind, subject, currency) FULL JOIN flying f USING (kind, subject, currency)
-    LEFT JOIN contested c ON kind = 'contested' AND c.reference = subject AND c.of_currency = currency),
+    LEFT JOIN contested c ON kind = 'contested' AND c.reference = subject AND c.of_currency = currency
+    LEFT JOIN misdirected w USING (kind, subject, currency)),
 compared AS MATERIALIZED (
     SELECT *, coalesce(theirs, 0) - coalesce(ours, 0) - explained AS different FROM sides)
 """  # noqa: S608 - our own names
 _QUERY: Final = f"""
 WITH {_COMPARED}
 SELECT 'total' AS what, json_build_object('currency', currency, 'explained', sum(explained),
-    'matched', count(*) FILTER (WHERE different = 0 AND in_flight IS NULL)) AS body FROM compared GROUP BY currency
+    'matched', count(*) FILTER (WHERE different = 0 AND in_flight IS NULL
+        AND went_to IS NULL)) AS body FROM compared GROUP BY currency
 UNION ALL
 SELECT 'found', row_to_json(f) FROM (
     SELECT m.kind, m.subject, m.currency, m.theirs, coalesce(m.their_times, 0) AS their_times, m.their_first,
            m.their_last, m.type, m.source, m.ours, coalesce(m.our_times, 0) AS our_times, m.our_first, m.our_last,
            coalesce(m.corrected, 0) AS corrected, m.explained, m.in_flight, m.asked_at,
+           m.meant_for, m.went_to, p.generation,
            CASE m.kind WHEN 'charge' THEN ch.status WHEN 'contested' THEN cb.status ELSE p.status END AS known,
            bool_or(m.theirs IS NOT NULL) OVER one AND bool_or(m.ours IS NOT NULL) OVER one
                AND count(*) OVER one > 1 AS elsewhere,
@@ -92,7 +102,8 @@ SELECT 'found', row_to_json(f) FROM (
     LEFT JOIN LATERAL (SELECT c.escrow_id, c.status FROM chargeback c
         WHERE m.kind = 'contested' AND c.reference = m.subject ORDER BY c.id LIMIT 1) cb ON true
     LEFT JOIN escrow x ON x.id = coalesce(m.escrow, p.escrow_id, cb.escrow_id)
-    WHERE m.different <> 0 OR (m.in_flight IS NOT NULL AND m.asked_at < :late_after)
+    WHERE m.different <> 0 OR m.went_to IS NOT NULL
+        OR (m.in_flight IS NOT NULL AND m.asked_at < :late_after)
     WINDOW one AS (PARTITION BY m.kind, m.subject)) f
 """  # noqa: S608 - our own names
 _LINES: Final = """
@@ -102,6 +113,10 @@ FROM provider_line WHERE provider = :provider GROUP BY currency
 _CASH: Final = f"""
 SELECT e.currency, sum({_SIGNED})::bigint AS amount FROM entry e
 WHERE e.account_kind = 'gateway_cash' AND e.owner = :provider GROUP BY e.currency
+"""  # noqa: S608 - our own names
+_OTHER_CASH: Final = f"""
+SELECT e.owner, e.currency, sum({_SIGNED})::bigint AS amount FROM entry e
+WHERE e.account_kind = 'gateway_cash' AND e.owner <> :provider GROUP BY 1, 2 HAVING sum({_SIGNED}) <> 0 ORDER BY 1, 2
 """  # noqa: S608 - our own names
 _UNEXPLAINED: Final = """
 SELECT currency, sum(coalesce(theirs, 0) - coalesce(ours, 0))::bigint AS amount FROM difference
@@ -150,13 +165,14 @@ def _compared(connection: Connection, reading: Reading, grace: timedelta) -> Agr
     net = {row["currency"]: row["amount"] - row["fee"] for row in lines}
     for currency in {*net, *reading.balances}:
         gap = reading.balances.get(currency, 0) - net.get(currency, 0)
-        if gap and reading.moving:
+        if gap and gap == -reading.moved.get(currency, 0):
             explained.setdefault(currency, {})["moved_meanwhile"] = gap
         elif gap:
             note(connection, provider, at, [_incomplete(provider, currency, net.get(currency, 0), gap, at)])
+    note(connection, provider, at, _other_cash(connection, provider, at))
     close(connection, provider, "provider", at)
     balances = _balances(connection, reading, {row["currency"]: -row["fee"] for row in lines}, explained)
-    return Agreement(lines=sum(row["lines"] for row in lines), matched=matched, balances=balances)
+    return Agreement(round=reading.round, lines=sum(row["lines"] for row in lines), matched=matched, balances=balances)
 
 
 def _note(connection: Connection, reading: Reading, grace: timedelta, at: datetime, found: list[Facts]) -> None:
@@ -172,7 +188,7 @@ def _note(connection: Connection, reading: Reading, grace: timedelta, at: dateti
 
 def _incomplete(provider: str, currency: str, net: int, gap: int, at: datetime) -> Found:
     """The provider's own books contradict themselves, or some of its lines were never told."""
-    told, lines = Money(net + gap, currency), Money(net, currency)
+    told, lines = readable(net + gap, currency), readable(net, currency)
     return Found(
         compared="provider",
         cause="amount_differs",
@@ -184,6 +200,24 @@ def _incomplete(provider: str, currency: str, net: int, gap: int, at: datetime) 
         theirs=net + gap,
         currency=currency,
     )
+
+
+def _other_cash(connection: Connection, provider: str, at: datetime) -> list[Found]:
+    """Cash with a provider that is not ours any more, or never was: nobody's statement says anything about it."""
+    held: dict[str, list[str]] = {}
+    for owner, currency, amount in connection.execute(text(_OTHER_CASH), {"provider": provider}):
+        held.setdefault(owner, []).append(readable(amount, currency))
+    return [
+        Found(
+            compared="provider",
+            cause="missing_there",
+            subject=f"gateway_cash of {owner}",
+            since=at,
+            says=f"the books have {', '.join(amounts)} with {owner}, and only {provider} is asked what it holds",
+            remedy=f"Ask {owner} for a statement, and find out who booked it: here it is compared with nothing.",
+        )
+        for owner, amounts in held.items()
+    ]
 
 
 def _balances(

@@ -1,8 +1,9 @@
 """Corrections: what a difference moved, as new balanced entries between gateway_cash and suspense. Source: decision 20.
 
 The only writer of suspense, which PostgreSQL holds (migration 0012). One operator proposes, and above a limit another
-one approves; what is booked, the correction and the difference that it closes are one transaction. Everything here can
-be asked for again: what was done is answered, nothing is done twice. Operators' names are claims, as in every command.
+one approves; the limit is on all that is booked for one thing without a second person, in however many parts. What is
+booked, the correction and the difference that it closes are one transaction. Everything here can be asked for again:
+what was done is answered, nothing is done twice. Operators' names are claims, as in every command.
 
 What was booked counts as ours from then on: whoever compares adds booked corrections to what the books have of the same
 kind and subject, or the next round would find the same difference again.
@@ -19,6 +20,7 @@ from ledger.both_sides import moved_since
 from ledger.load import Connection as Driver
 from ledger.write import entry_rows, insert_rows
 from models import ids, postings
+from models.currencies import EXPONENTS
 from models.errors import ErrorCode, RefusedError
 from models.fields import Document, PartyId, TenantId, Text
 from models.money import Money
@@ -49,6 +51,37 @@ WHERE id = :id
 """
 _CLOSE: Final = """
 UPDATE difference SET status = 'corrected', closed_at = clock_timestamp(), closed_why = :why WHERE id = :id
+"""
+# All of one thing that was booked by one person alone, in whichever direction. Only one difference of a thing is open
+# at a time (difference_once), and it is locked here: nobody else adds to this sum meanwhile.
+_ALONE: Final = """
+SELECT coalesce(sum(abs(c.amount)), 0)::bigint FROM correction c JOIN difference d ON d.id = c.difference_id
+WHERE c.status = 'booked' AND NOT c.needs_approval
+    AND (d.provider, d.kind, d.subject, d.currency) = (:provider, :kind, :subject, :currency)
+"""
+# Whether the provider's word about the same thing is still to be applied, or a round is still to ask for it: that is,
+# the newest line of an operation of ours was not looked into since it is known, and no look led to a person.
+_PROMISED: Final = """
+WITH line AS (SELECT * FROM provider_line WHERE (provider, kind, subject) = (:provider, :kind, :subject)),
+newest AS (
+    SELECT * FROM line WHERE source IS NOT NULL
+        AND (EXISTS (SELECT FROM charge WHERE id = line.key)
+             OR EXISTS (SELECT FROM payout WHERE id = split_part(line.key, ':', 1)))
+    ORDER BY created_at DESC, id LIMIT 1)
+SELECT EXISTS (SELECT FROM gateway_event WHERE provider = :provider AND status = 'pending'
+        AND (reference = :subject OR reference IN (SELECT source FROM line)
+             OR key = :subject OR key IN (SELECT key FROM line))) AS told,
+    EXISTS (SELECT FROM newest l WHERE NOT EXISTS (SELECT FROM gateway_event g
+        WHERE g.provider = l.provider AND g.reference = l.source AND g.id LIKE 'reconciliation:%'
+            AND (g.status = 'refused' OR g.status <> 'pending' AND g.received_at > l.read_at))) AS unasked
+"""
+_DROP: Final = """
+UPDATE correction c SET status = 'rejected', decided_by = 'reconciliation', decided_at = clock_timestamp(),
+    decided_why = CASE d.status WHEN 'open' THEN 'the difference is not what it was proposed for any more'
+        ELSE 'the difference is ' || d.status || coalesce(': ' || d.closed_why, '') END
+FROM difference d
+WHERE d.id = c.difference_id AND c.status = 'proposed'
+    AND (d.status <> 'open' OR (d.ours, d.theirs, d.currency) IS DISTINCT FROM (c.ours, c.theirs, c.currency))
 """
 
 # What comes to agree by itself, and would be counted twice if it were corrected as well.
@@ -84,8 +117,8 @@ class Verdict(Document):
 
 
 def propose(engine: Engine, proposal: Proposal, limit: int) -> Correction:
-    """Write a correction down. At or below ``limit`` minor units it is booked at once, above it another operator has to
-    approve it.
+    """Write a correction down. At or below ``limit`` minor units, with all that was booked for the same thing without
+    a second person before, it is booked at once; above it another operator has to approve it.
 
     The same proposal again answers what became of it. Raises ``RefusedError``: not_found, invalid_transition (the
     difference is closed), invalid_command (nothing that a correction could mend, another amount or tenant than there
@@ -98,6 +131,7 @@ def propose(engine: Engine, proposal: Proposal, limit: int) -> Correction:
             return _repeated(Correction(**known), proposal)
         _see_that_it_can_be_corrected(connection, difference)
         amount = _amount(difference, proposal.amount)
+        needs_approval = _alone(connection, difference) + abs(amount) > limit
         made = _id()
         given = {
             "id": made,
@@ -108,11 +142,11 @@ def propose(engine: Engine, proposal: Proposal, limit: int) -> Correction:
             "ours": difference.ours,
             "theirs": difference.theirs,
             "reason": proposal.reason,
-            "needs_approval": abs(amount) > limit,
+            "needs_approval": needs_approval,
             "operator": proposal.operator,
         }
         connection.execute(text(_PROPOSE), given)
-        if abs(amount) <= limit:
+        if not needs_approval:
             alone = Verdict(correction=made, operator=proposal.operator)
             _book(connection, difference, _locked(connection, made), alone)
         return _locked(connection, made)
@@ -181,6 +215,20 @@ def waiting(engine: Engine) -> list[Correction]:
     return _corrections(engine, _WAITING)
 
 
+def booked_alone(engine: Engine, difference: Difference) -> int:
+    """What was booked for the same thing without a second person, in minor units: it counts towards the limit."""
+    with engine.connect() as connection:
+        return _alone(connection, difference)
+
+
+def drop_superseded(connection: Connection) -> int:
+    """Reject what waits for an approval that nobody can give any more, since the difference was closed or changed.
+
+    In whose name: ``reconciliation``. Answers how many those were. For the end of a round, in its transaction.
+    """
+    return connection.execute(text(_DROP)).rowcount
+
+
 def _corrections(engine: Engine, query: str, **parameters: Any) -> list[Correction]:
     with engine.connect() as connection:
         rows: Sequence[RowMapping] = connection.execute(text(query), parameters).mappings().all()
@@ -231,17 +279,40 @@ def _see_that_it_can_be_corrected(connection: Connection, one: Difference) -> No
         because = f": {one.closed_why}" if one.closed_why else ""
         raise RefusedError(ErrorCode.INVALID_TRANSITION, f"{one.id} is {one.status}{because}", status=one.status)
     instead = _UNSOUND if one.compared == "books" else _PATIENCE.get(one.cause)
-    if instead is None and (one.compared != "provider" or one.kind is None or one.currency is None or not _by(one)):
+    movement = one.compared == "provider" and one.kind is not None and one.currency in EXPONENTS and _by(one) != 0
+    if instead is None and (one.cause == "misdirected" or not movement):
         instead = one.remedy
     if instead:
         raise RefusedError(
             ErrorCode.INVALID_COMMAND, f"{one.id} is no case for a correction: {instead}", cause=one.cause
+        )
+    promised = connection.execute(text(_PROMISED), _thing(one)).one()
+    if promised.told:
+        raise RefusedError(
+            ErrorCode.CONFLICT,
+            f"what {one.provider} tells about {one.subject} is being looked into: what is certain is booked by itself. "
+            "Wait till it is, then reconcile again",
+        )
+    if one.cause == "missing_here" and promised.unasked:
+        raise RefusedError(
+            ErrorCode.CONFLICT,
+            f"{one.id} may heal by itself: {one.provider} was not asked about it yet. Run a round first, `holdfast "
+            "reconcile`, which has it looked into, each thing at most once a day",
         )
     if moved_since(connection, one):
         raise RefusedError(
             ErrorCode.CONFLICT,
             f"our books moved {one.subject} after {one.id} was last compared, or are about to: reconcile again first",
         )
+
+
+def _alone(connection: Connection, one: Difference) -> int:
+    return int(connection.execute(text(_ALONE), _thing(one)).scalar_one())
+
+
+def _thing(one: Difference) -> dict[str, str | None]:
+    """What a difference is about, which may differ again when this difference is closed."""
+    return {"provider": one.provider, "kind": one.kind, "subject": one.subject, "currency": one.currency}
 
 
 def _by(one: Difference) -> int:
@@ -268,7 +339,8 @@ def _tenant(connection: Connection, one: Difference, named: str | None) -> str:
     tenant = one.tenant or named
     if tenant is None:
         raise RefusedError(
-            ErrorCode.INVALID_COMMAND, f"{one.id} is about no tenant that we know of: say in whose books it is booked"
+            ErrorCode.INVALID_COMMAND,
+            f"{one.id} is about no tenant that we know of: say in whose books it is booked, with --tenant ten_…",
         )
     if named not in {None, tenant}:
         raise RefusedError(ErrorCode.INVALID_COMMAND, f"{one.id} is about {tenant}, not about {named}", tenant=tenant)

@@ -9,13 +9,14 @@ id_conflict_policy=USE_EXISTING)``, the three from ``workflows.reconcile`` and `
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pydantic_core import to_json
 from sqlalchemy import Connection, Engine, RowMapping, text
 
+from ledger.corrections import drop_superseded
 from models import ids
 from models.differences import Found
 from models.gateway_events import GatewayEvent
@@ -65,9 +66,11 @@ UPDATE reconciliation SET finished_at = clock_timestamp(), read_up_to = :read_up
 WHERE id = :id
 """
 _STORE: Final = """
-INSERT INTO provider_line (provider, id, type, kind, amount, fee, currency, source, subject, key, created_at)
-SELECT :provider, r.id, r.type, r.kind, r.amount, r.fee, r.currency, r.source, r.subject, r.key, r.created_at
-FROM json_populate_recordset(NULL::provider_line, CAST(:rows AS json)) r ON CONFLICT DO NOTHING
+INSERT INTO provider_line (provider, id, type, kind, amount, fee, currency, source, subject, key, destination,
+                           created_at)
+SELECT :provider, r.id, r.type, r.kind, r.amount, r.fee, r.currency, r.source, r.subject, r.key,
+       r.destination, r.created_at
+FROM json_populate_recordset(NULL::provider_line, CAST(:rows AS json)) r ON CONFLICT DO NOTHING RETURNING id
 """
 _HELD: Final = """
 SELECT currency, (sum(amount) - sum(fee))::bigint FROM provider_line WHERE provider = :provider GROUP BY currency
@@ -86,13 +89,14 @@ DO UPDATE SET
 """
 _CLOSE: Final = """
 UPDATE difference SET status = 'healed', closed_at = :at,
-    closed_why = CASE cause WHEN 'late' THEN 'the other side followed' ELSE 'both sides agree' END
+    closed_why = CASE cause WHEN 'late' THEN 'the other side followed'
+        WHEN 'misdirected' THEN 'it came back, or is not what the payout is about any more' ELSE 'both sides agree' END
 WHERE provider = :provider AND compared = :compared AND status = 'open' AND last_seen < :at
 """
 _LOOKED: Final = """
 SELECT DISTINCT ON (reference) reference, last_error FROM gateway_event
-WHERE provider = :provider AND reference = ANY(:references) AND id LIKE 'reconciliation:%' AND status = 'refused'
-    AND last_error IS NOT NULL
+WHERE provider = :provider AND reference = ANY(:references) AND id LIKE 'reconciliation:%'
+    AND status IN ('refused', 'ignored') AND last_error IS NOT NULL
 ORDER BY reference, number DESC
 """
 _TO_LOOK_INTO: Final = """
@@ -190,7 +194,8 @@ def finish(engine: Engine, done: Finished) -> Reconciliation:
             found: dict[str, int] = {row[0]: row[1] for row in connection.execute(text(_FOUND), at)}
             healed: int = connection.execute(text(_HEALED), at).scalar_one()
             summary = done.model_dump(mode="json", include=_SUMMARY) | {"found": found, "healed": healed}
-            agreement = done.agreement.model_dump(mode="json")
+            agreement = done.agreement.model_dump(mode="json", exclude={"round"})
+            drop_superseded(connection)
             connection.execute(text(_FINISH), values | {"summary": json.dumps(summary | agreement)})
     return next(one for one in rounds(engine, _RECENT) if one.id == done.round)
 
@@ -198,11 +203,20 @@ def finish(engine: Engine, done: Finished) -> Reconciliation:
 # The provider's lines -------------------------------------------------------------------------------------------------
 
 
-def store(engine: Engine, provider: str, lines: Iterable[ProviderLine]) -> int:
-    """Add the lines that are not known yet; answers how many those were. It is committed when this returns."""
+def store(engine: Engine, provider: str, lines: Sequence[ProviderLine]) -> list[ProviderLine]:
+    """Add the lines that are not known yet; answers those, in the same order. It is committed when this returns."""
     rows = [line.model_dump(mode="json") for line in lines]
     with engine.begin() as connection:
-        return connection.execute(text(_STORE), {"provider": provider, "rows": json.dumps(rows)}).rowcount
+        stored = connection.execute(text(_STORE), {"provider": provider, "rows": json.dumps(rows)})
+        new = set(stored.scalars())
+    return [line for line in lines if line.id in new]
+
+
+def clock(engine: Engine) -> datetime:
+    """What time it is for PostgreSQL."""
+    with engine.connect() as connection:
+        now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now
 
 
 def held(engine: Engine, provider: str) -> dict[str, int]:
@@ -218,7 +232,7 @@ def held(engine: Engine, provider: str) -> dict[str, int]:
 def note(connection: Connection, provider: str, at: datetime, found: Iterable[Found]) -> None:
     """Write differences down as seen at a moment; one that is open already keeps its id and its age."""
     rows = [
-        {name: value for name, value in asdict(one).items() if name not in {"tenant", "escrow"}}
+        {name: value for name, value in vars(one).items() if name not in {"tenant", "escrow"}}
         | {
             "id": ids.make("dif", at, secrets.token_bytes(10)),
             "provider": provider,
@@ -239,12 +253,27 @@ def close(connection: Connection, provider: str, compared: Compared, at: datetim
 
 
 def replace_all(engine: Engine, provider: str, compared: Compared, found: Sequence[Found]) -> None:
-    """Make these the open differences of a comparison, in one transaction."""
+    """Make these the open differences of a comparison, in one transaction. Those of one subject become one."""
+    found = _grouped(found)
     with engine.begin() as connection:
         at: datetime = connection.execute(text("SELECT now()")).scalar_one()
         for first in range(0, len(found), AT_A_TIME):
             note(connection, provider, at, found[first : first + AT_A_TIME])
         close(connection, provider, compared, at)
+
+
+def _grouped(found: Iterable[Found]) -> list[Found]:
+    known: dict[tuple[str | None, str, str | None], Found] = {}
+    for one in found:
+        same = (one.kind, one.subject[:200], one.currency)
+        if other := known.get(same):
+            says = other.says if one.says in other.says else f"{other.says}; {one.says}"
+            known[same] = replace(
+                other, says=says, since=min(other.since, one.since), tenant=other.tenant or one.tenant
+            )
+        else:
+            known[same] = one
+    return list(known.values())
 
 
 # Looking into them ----------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ Amounts are signed minor units as the account ``gateway_cash`` counts them: what
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from models.currencies import EXPONENTS
 from models.money import Money
 from models.reconciliation import Cause, Compared, MovementKind
 
@@ -15,6 +16,12 @@ GRACE: Final = timedelta(minutes=15)
 
 _BY_ITSELF: Final = "The provider is asked what became of it, and what is certain is booked by itself, within a day."
 _CORRECT: Final = "Find out why; then propose a correction."
+_TO_SUSPENSE: Final = (
+    "Find out why; then propose a correction. What came back stays in suspense till it is settled with the seller, "
+    "outside of Holdfast: no command pays it out."
+)
+_WHICH: Final = "Find out which amount is right, with {provider}'s dashboard; then propose a correction."
+_UNKNOWN_CURRENCY: Final = "Ask what it is: the books cannot hold this currency, so nothing can be corrected."
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Facts:
     ``explained`` is what an open chargeback explains of it; ``in_flight`` the status of a charge or payout whose
     outcome our books wait for, since ``asked_at``; ``known`` the status that the books have of it, whatever it is;
     ``elsewhere``: the other side has the same subject in another currency; ``looked`` is what came of looking into it.
+    A payout that ``went_to`` another account says for which it was ``meant_for``; ``generation`` is at which attempt
+    the books are, to which ``known`` belongs.
     """
 
     kind: MovementKind
@@ -48,11 +57,28 @@ class Facts:
     tenant: str | None = None
     escrow: str | None = None
     looked: str | None = None
+    meant_for: str | None = None
+    went_to: str | None = None
+    generation: int | None = None
 
     @property
     def expected(self) -> int | None:
         """What our books say, with what an open chargeback is going to take."""
         return self.ours if not self.explained else (self.ours or 0) + self.explained
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it is a payout that the books have as failed, now or before a later attempt, so that the provider was
+        not to send it."""
+        if self.kind != "payout" or self.ours is not None or self.generation is None:
+            return False
+        return self.superseded or self.known == "failed"
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the books are at a later attempt at the same payout."""
+        attempt = self.subject.rpartition(":")[2]
+        return self.generation is not None and attempt.isdigit() and int(attempt) < self.generation
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ class Found:
 def judged(facts: Facts, provider: str, read_up_to: datetime, grace: timedelta = GRACE) -> Found:
     """Name the cause of what does not agree, and say what to do about it."""
     cause = _cause(facts, read_up_to - grace)
-    says, remedy = _words(facts, cause, provider)
+    says, remedy = _words(facts, cause, provider, grace)
     moments = (facts.their_first, facts.our_first, facts.asked_at)
     return Found(
         compared="provider",
@@ -94,8 +120,15 @@ def judged(facts: Facts, provider: str, read_up_to: datetime, grace: timedelta =
     )
 
 
+def readable(amount: int, currency: str) -> str:
+    """An amount for people, of whatever currency a provider tells."""
+    return str(Money(amount, currency)) if currency in EXPONENTS else f"{amount} units of {currency}"
+
+
 def _cause(facts: Facts, late_after: datetime) -> Cause:
-    newest = max((moment for moment in (facts.their_last, facts.our_last) if moment is not None), default=None)
+    if facts.went_to:  # waiting does not make it better
+        return "misdirected"
+    newest = _newest(facts)
     if newest is not None and newest > late_after:
         return "late"
     if facts.in_flight and facts.ours is None:
@@ -106,20 +139,36 @@ def _cause(facts: Facts, late_after: datetime) -> Cause:
     if theirs is None:
         return "missing_there"
     if ours is None:
-        return "missing_here"
+        return "duplicate" if facts.given_up and facts.superseded else "missing_here"
     more_often = facts.our_times > 0 and facts.their_times != facts.our_times
     if more_often and theirs * facts.our_times == ours * facts.their_times:
         return "duplicate"
     return "amount_differs"
 
 
-def _words(facts: Facts, cause: Cause, provider: str) -> tuple[str, str]:
+def _newest(facts: Facts) -> datetime | None:
+    return max((moment for moment in (facts.their_last, facts.our_last) if moment is not None), default=None)
+
+
+def _words(facts: Facts, cause: Cause, provider: str, grace: timedelta) -> tuple[str, str]:
     match cause:
         case "late":
             says = f"{_what(facts)}: {_both(facts, provider)}, and one of it was only just written"
-            return says, "Nothing yet: the next round looks again."
+            minutes, newest = grace // timedelta(minutes=1), _newest(facts)
+            after = f" after {(newest + grace).astimezone(UTC) + timedelta(minutes=1):%H:%M} UTC" if newest else ""
+            return says, f"Nothing yet: either side wrote it less than {minutes} minutes ago. Reconcile again{after}."
+        case "misdirected":
+            says = (
+                f"{_what(facts)} went to {facts.went_to}, and was meant for {facts.meant_for}: {_both(facts, provider)}"
+            )
+            return says, (
+                f"Find out at once who sent it there, and have {provider} reverse it: what comes back is booked by "
+                "itself, and the payout can be sent again. Nothing is to be corrected: the amounts are right."
+            )
         case "unknown_outcome":
             return _unknown(facts, provider)
+        case "missing_here" | "duplicate" if facts.given_up:
+            return _given_up(facts, provider)
         case "missing_here":
             return _missing_here(facts, provider)
         case "missing_there":
@@ -127,9 +176,11 @@ def _words(facts: Facts, cause: Cause, provider: str) -> tuple[str, str]:
             return says, f"Look it up with {provider}. If it never happened there: {_CORRECT.lower()}"
         case "duplicate":
             times = f"{provider} has it {_times(facts.their_times)}, the books {_times(facts.our_times)}"
-            return f"{_what(facts)}: {times}; {_both(facts, provider)}", _CORRECT
+            twice = f"See in {provider}'s dashboard why it is there {_times(facts.their_times)}"
+            return f"{_what(facts)}: {times}; {_both(facts, provider)}", f"{twice}; then propose a correction."
         case _:
-            return f"{_what(facts)}: {_both(facts, provider)}{_looked(facts)}", _CORRECT
+            which = _TO_SUSPENSE if facts.kind == "payout_return" else _WHICH.format(provider=provider)
+            return f"{_what(facts)}: {_both(facts, provider)}{_looked(facts)}", which
 
 
 def _unknown(facts: Facts, provider: str) -> tuple[str, str]:
@@ -140,16 +191,42 @@ def _unknown(facts: Facts, provider: str) -> tuple[str, str]:
     return f"{asked}, and {provider} has moved {_money(facts, facts.theirs)}{_looked(facts)}", _BY_ITSELF
 
 
+def _given_up(facts: Facts, provider: str) -> tuple[str, str]:
+    says = f"{provider} sent {_what(facts)} with {_money(facts, facts.theirs)}, although our books have it as failed"
+    if facts.superseded:
+        says += f"; attempt {facts.generation} of the same payout is {facts.known}: the seller may have it twice"
+    remedy = (
+        f"Ask for it back: have {provider} reverse it. What it moved, there and back, then wants a correction each."
+    )
+    return says, remedy if facts.superseded else f"Do not send the payout again before that is settled. {remedy}"
+
+
 def _missing_here(facts: Facts, provider: str) -> tuple[str, str]:
     often = "" if facts.their_times == 1 else f" {_times(facts.their_times)}, together"
     says = f"{provider} moved{often} {_money(facts, facts.theirs)} for {_what(facts)}, the books have nothing"
     if facts.known:
-        says += f"; they have it as {facts.known}"
+        attempt = f" attempt {facts.generation} of" if facts.superseded else ""
+        says += f"; they have{attempt} it as {facts.known}"
+    if facts.currency not in EXPONENTS:
+        return says, _UNKNOWN_CURRENCY
     if facts.looked:
-        return says + _looked(facts), _CORRECT
+        return says + _looked(facts), _TO_SUSPENSE if facts.kind == "payout_return" else _CORRECT
     if facts.kind == "other":
         return says, f"Find out with {provider} what it is; then propose a correction."
-    return says, _BY_ITSELF if facts.known or facts.tenant else _CORRECT
+    return says, _BY_ITSELF if facts.known or facts.tenant else _strange(facts, provider)
+
+
+def _strange(facts: Facts, provider: str) -> str:
+    """What to do about what names nothing of ours."""
+    dashboard, one = f"{provider}'s dashboard", facts.source or facts.subject
+    if facts.kind == "payout":
+        return (
+            f"Nobody here asked for {one}: see in {dashboard} who made it, and treat it as theft until you know. Then "
+            "propose a correction."
+        )
+    if facts.kind == "charge":
+        return f"Nobody here asked for {one}: see in {dashboard} who paid, and for what; then propose a correction."
+    return f"Nothing here is known of {one}: see in {dashboard} what it is; then propose a correction."
 
 
 def _what(facts: Facts) -> str:
@@ -177,4 +254,4 @@ def _times(times: int) -> str:
 
 
 def _money(facts: Facts, amount: int | None) -> str:
-    return "nothing" if amount is None else str(Money(amount, facts.currency))
+    return "nothing" if amount is None else readable(amount, facts.currency)

@@ -24,8 +24,8 @@ class _MoneyRequest(Document):
     """Minor units of ``currency`` by ISO 4217; the adapter converts where its provider counts differently."""
     currency: Currency
     first_sent_at: AwareDatetime
-    """When the books recorded the operation as sent, at or before its first attempt. Decides whether the provider may
-    already have forgotten the key (edge case 11)."""
+    """When the books recorded the operation as sent, at or before its first attempt, by their own clock. Decides
+    whether the provider is asked before it is sent (edge case 11)."""
     metadata: dict[str, str] = Field(default_factory=dict, max_length=40)
     """Opaque ids only: it is kept by the provider and in histories."""
 

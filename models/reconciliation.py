@@ -22,6 +22,7 @@ Cause = Literal[
     "missing_there",
     "amount_differs",
     "duplicate",
+    "misdirected",
     "late",
     "unknown_outcome",
     "not_running",
@@ -33,17 +34,18 @@ Cause = Literal[
 
 ``missing_here``: the provider moved it and our books do not have it. ``missing_there``: the other way round.
 ``amount_differs``: both have it, once, with another amount or currency. ``duplicate``: one side has it more often than
-the other. ``late``: one side alone has it, but only just: the other may follow. ``unknown_outcome``: we asked the
-provider for it and do not know what became of it. ``not_running``, ``behind``, ``stuck``: an escrow has no workflow,
-one that has not seen the books' last version, or one that workers cannot go on with. ``unsound``: the books contradict
-themselves.
+the other. ``misdirected``: a payout went to another account than it was meant for. ``late``: one side alone has it, but
+only just: the other may follow. ``unknown_outcome``: we asked the provider for it and do not know what became of it.
+``not_running``, ``behind``, ``stuck``: an escrow has no workflow, one that has not seen the books' last version, or one
+that workers cannot go on with. ``unsound``: the books contradict themselves.
 """
 
 
 class ProviderLine(Document):
     """One movement of the provider's balance. ``subject`` is our name of it: a charge's id, a payout's key
     (``pay_…:1``), the provider's reference of a contested payment; None where it names nothing of ours. ``key`` is our
-    key of the operation that it belongs to: of a contested payment, the charge's id."""
+    key of the operation that it belongs to: of a contested payment, the charge's id; ``destination`` whose account a
+    payout went to. A ``currency`` in small letters is none that we know, with amounts in the provider's own units."""
 
     id: str
     type: str
@@ -54,6 +56,7 @@ class ProviderLine(Document):
     source: str | None = None
     subject: str | None = None
     key: str | None = None
+    destination: str | None = None
     created_at: AwareDatetime
 
 
@@ -101,7 +104,8 @@ class Balance(Document):
 class Reading(Document):
     """How far the provider's statement is read: every line from ``since`` (None: ever) to ``read_up_to``, the newest
     first. ``after`` is the last line that was read, until it is ``done``; ``balances`` are what the provider holds
-    then, and ``moving`` says that it moved money in those very moments."""
+    then, and ``moved`` what the lines sum up to that it has written since, where they are all that is between the two.
+    ``in_full``: all lines ever were read for this round, so there is no use in doing so again."""
 
     round: str
     provider: str
@@ -111,12 +115,14 @@ class Reading(Document):
     done: bool = False
     pages: int = 0
     balances: dict[str, int] = Field(default_factory=dict)
-    moving: bool = False
+    moved: dict[str, int] = Field(default_factory=dict)
+    in_full: bool = False
 
 
 class Agreement(Document):
     """What comparing with the provider came to, in numbers; what does not agree is written down as differences."""
 
+    round: str = ""
     lines: int = 0
     matched: int = 0
     balances: tuple[Balance, ...] = ()
@@ -127,6 +133,7 @@ class Strays(Document):
     charges are differences. The escrows of ``asleep`` and the orders of ``charges``, which are sealed, are to be given
     a workflow now, at most some hundred at a time."""
 
+    round: str = ""
     escrows: int = 0
     found: int = 0
     asleep: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ async def ensure_schedules(client: Client, config: Settings) -> None:
     """Have the refresh of exchange rates scheduled, as it is written here, if the settings name a source of them.
 
     The first time it runs at once. Later only what has changed is changed: a schedule that somebody paused stays
-    paused, and one that somebody needs no more is deleted by hand. Safe from several workers at once. Raises
+    paused, and one that no settings ask for any more is deleted by hand. Safe from several workers at once. Raises
     ``SchedulesUnavailableError``.
     """
     if not config.rates_source:

@@ -41,6 +41,7 @@ _NO_CONNECTION: Final = {
     "unauthenticated": "the credentials are not accepted",
     "permission": "the credentials are not accepted",
 }
+_ASK_SANDBOX_SECONDS: Final = 2.0
 _WELCOME: Final = """Holdfast is up in {home}.
 
   API            {api}
@@ -48,6 +49,7 @@ _WELCOME: Final = """Holdfast is up in {home}.
   Temporal       {temporal}
   Temporal UI    {ui}
   Read payloads  {api}/codec/login
+  Sandbox        {sandbox}{plan}
   Play a deal    {run}
   Secrets        {home}/secrets.json (bootstrap_secret makes tenants)
   Logs           {home}/logs
@@ -224,8 +226,21 @@ def _welcome(home: Path, chosen: Path | None, endpoints: Endpoints) -> str:
         api=endpoints.api,
         temporal=endpoints.temporal_address,
         ui=endpoints.temporal_ui,
+        sandbox=endpoints.stripe_api_base,
+        plan=_plan_in_force(endpoints.stripe_api_base),
         run=suggested("run", EXAMPLE, home=chosen),
     )
+
+
+def _plan_in_force(sandbox: str) -> str:
+    """What is said of the sandbox's fault plan: one that was set while it ran survives a restart."""
+    import httpx  # noqa: PLC0415 - only this way needs it
+
+    try:
+        plan = httpx.get(f"{sandbox}/sandbox/plan", timeout=_ASK_SANDBOX_SECONDS).json()
+    except (httpx.HTTPError, ValueError):
+        return ""
+    return " (a fault plan is in force: curl it at /sandbox/plan)" if plan else ""
 
 
 def _addresses(home: Path, endpoints: Endpoints) -> str:

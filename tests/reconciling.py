@@ -109,11 +109,11 @@ class World:
         self.market.books.settle_charge(result, GATEWAY)
         return key
 
-    def by_hand(self, amount: int) -> str:
+    def by_hand(self, amount: int, provider: str = GATEWAY) -> str:
         """Somebody debits gateway_cash past the program; answers the ledger transaction."""
         url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(url) as connection:
-            cash, wallet = ("gateway_cash", GATEWAY, "debit"), ("wallet", "alice", "credit")
+            cash, wallet = ("gateway_cash", provider, "debit"), ("wallet", "alice", "credit")
             return post(connection, self.market.tenant, (*cash, amount, "EUR"), (*wallet, amount, "EUR"))
 
     # Both -------------------------------------------------------------------------------------------------------------

@@ -54,13 +54,19 @@ async def sent(attempt: Awaitable[GatewayResult]) -> GatewayResult:
 
 
 async def find_out(
-    send: Callable[[Request], Awaitable[GatewayResult]], request: Request, question: LookUpRequest, nudge: Nudge
+    send: Callable[[Request], Awaitable[GatewayResult]],
+    request: Request,
+    unknown: GatewayResult,
+    question: LookUpRequest,
+    nudge: Nudge,
 ) -> GatewayResult:
     """Ask until the answer is definite. Where the provider has nothing, the same operation is sent again: same key.
 
     Never a guess: an answer of "not found" does not mean "failed", an earlier attempt may still be on its way.
+    ``unknown`` is what the last attempt was answered.
     """
     wait = timeouts.RESEND_FIRST
+    await _left_alone(unknown)
     while True:
         result = await _asked(question, nudge)
         if result.status == "not_found":
@@ -70,6 +76,20 @@ async def find_out(
             result = await sent(send(request))
         if result.status in {"succeeded", "declined"}:
             return result
+        await _left_alone(result)
+
+
+async def _left_alone(result: GatewayResult) -> None:
+    """Ask nothing for as long as the provider said with its answer, at most five minutes (the adapter sees to it).
+
+    A nudge does not end it: many operations may be told of at once, and it is all of us that the provider wants to hear
+    less of. The question that follows knows what the nudge was about.
+
+    Histories of before replay without a patch: this starts a timer only for what no result of theirs has.
+    """
+    if result.retry_after_seconds is not None:
+        silence = timedelta(seconds=result.retry_after_seconds)
+        await workflow.sleep(silence, summary="the provider wants to be left alone")
 
 
 async def _asked(question: LookUpRequest, nudge: Nudge) -> GatewayResult:

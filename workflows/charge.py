@@ -36,7 +36,7 @@ class ChargeWorkflow:
     async def _definite(self, request: ChargeRequest) -> GatewayResult:
         result = await sent(self._send(request))
         if result.status == "unknown":
-            return await find_out(self._send, request, _look_up(request, result), self._nudge)
+            return await find_out(self._send, request, result, _look_up(request, result), self._nudge)
         return result
 
     async def _send(self, request: ChargeRequest) -> GatewayResult:

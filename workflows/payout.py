@@ -49,7 +49,7 @@ class PayoutWorkflow:
         result = await sent(self._transfer(request))
         if result.status == "unknown":
             await commit(_record(start, key, result))
-            result = await find_out(self._transfer, request, _look_up(request, result), self._nudge)
+            result = await find_out(self._transfer, request, result, _look_up(request, result), self._nudge)
         return _accepted(await commit(_record(start, key, result)))
 
     async def _transfer(self, request: TransferRequest) -> GatewayResult:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
@@ -31,11 +31,13 @@ with workflow.unsafe.imports_passed_through():
         RECONCILIATION_RETRY,
         RECONCILIATION_SHORT,
         RECONCILIATION_TRIES,
+        RECONCILIATION_WITHIN,
         TASK_QUEUE,
     )
     from workflows.waking import tell
 
 Answer = TypeVar("Answer")
+Told = TypeVar("Told", Agreement, Reading, Strays)
 
 RECONCILIATION: Final = "reconciliation"
 """The id under which a round runs: two at once cannot be."""
@@ -56,6 +58,7 @@ class DailyReconciliationWorkflow:
                 ReconcileWorkflow.run,
                 id=RECONCILIATION,
                 parent_close_policy=ParentClosePolicy.ABANDON,
+                execution_timeout=RECONCILIATION_WITHIN,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 static_summary="reconciliation, as every day",
             )
@@ -68,6 +71,7 @@ class ReconcileWorkflow:
     """One round. A part that cannot be done is told in the result and keeps no other from being done."""
 
     def __init__(self) -> None:
+        self._round = ""
         self._said: list[str] = []
         self._failed: list[str] = []
         self._strays = Strays()
@@ -77,14 +81,16 @@ class ReconcileWorkflow:
     async def run(self) -> Reconciliation:
         """Compare, heal what is certain, compare that again; answers what the round came to."""
         info = workflow.info()
-        round_ = ids.derive("rec", info.start_time, info.run_id)
+        self._round = round_ = ids.derive("rec", info.start_time, info.run_id)
         self._doing("writing down that a round begins")
-        reading = await workflow.execute_activity_method(
-            ReconciliationActivities.begin_round,
-            round_,
-            start_to_close_timeout=RECONCILIATION_SHORT,
-            retry_policy=BOOKS_UNTIL_BACK,
-            summary="begin",
+        reading = self._own(
+            await workflow.execute_activity_method(
+                ReconciliationActivities.begin_round,
+                round_,
+                start_to_close_timeout=RECONCILIATION_SHORT,
+                retry_policy=BOOKS_UNTIL_BACK,
+                summary="begin",
+            )
         )
         await self._part("workflows", self._with_workflows())
         await self._part("books", self._with_themselves())
@@ -112,12 +118,15 @@ class ReconcileWorkflow:
 
     async def _with_workflows(self) -> None:
         self._doing("comparing the books with the workflows")
-        self._strays = await workflow.execute_activity_method(
-            ReconciliationActivities.compare_with_workflows,
-            start_to_close_timeout=RECONCILIATION_COMPARE,
-            heartbeat_timeout=RECONCILIATION_HEARTBEAT,
-            retry_policy=RECONCILIATION_TRIES,
-            summary="the books with the workflows",
+        self._strays = self._own(
+            await workflow.execute_activity_method(
+                ReconciliationActivities.compare_with_workflows,
+                self._round,
+                start_to_close_timeout=RECONCILIATION_COMPARE,
+                heartbeat_timeout=RECONCILIATION_HEARTBEAT,
+                retry_policy=RECONCILIATION_TRIES,
+                summary="the books with the workflows",
+            )
         )
         self._did(f"workflows: {self._strays.escrows} escrows looked at, {self._strays.found} not looked after")
 
@@ -135,24 +144,29 @@ class ReconcileWorkflow:
     async def _with_provider(self, reading: Reading) -> Reading:
         """Compare with a statement that is read to its end, and answer it. A provider that is away is waited for."""
         while not reading.done:
-            self._doing(f"reading what the provider moved, {reading.pages} pages so far")
-            reading = await workflow.execute_activity_method(
-                ReconciliationActivities.read_statement,
-                reading,
-                start_to_close_timeout=RECONCILIATION_READ,
-                schedule_to_close_timeout=RECONCILIATION_PROVIDER_AWAY,
-                heartbeat_timeout=RECONCILIATION_HEARTBEAT,
-                retry_policy=RECONCILIATION_RETRY,
-                summary="read what the provider moved",
+            why = ", from the beginning since its lines do not make up its balance" if reading.in_full else ""
+            self._doing(f"reading what the provider moved{why}, {reading.pages} pages so far")
+            reading = self._own(
+                await workflow.execute_activity_method(
+                    ReconciliationActivities.read_statement,
+                    reading,
+                    start_to_close_timeout=RECONCILIATION_READ,
+                    schedule_to_close_timeout=RECONCILIATION_PROVIDER_AWAY,
+                    heartbeat_timeout=RECONCILIATION_HEARTBEAT,
+                    retry_policy=RECONCILIATION_RETRY,
+                    summary="read what the provider moved",
+                )
             )
         self._doing("comparing the books with the provider's")
-        self._agreement = await workflow.execute_activity_method(
-            ReconciliationActivities.compare_with_provider,
-            reading,
-            start_to_close_timeout=RECONCILIATION_COMPARE,
-            heartbeat_timeout=RECONCILIATION_HEARTBEAT,
-            retry_policy=RECONCILIATION_TRIES,
-            summary="the books with the provider's",
+        self._agreement = self._own(
+            await workflow.execute_activity_method(
+                ReconciliationActivities.compare_with_provider,
+                reading,
+                start_to_close_timeout=RECONCILIATION_COMPARE,
+                heartbeat_timeout=RECONCILIATION_HEARTBEAT,
+                retry_policy=RECONCILIATION_TRIES,
+                summary="the books with the provider's",
+            )
         )
         self._did(f"provider: {self._agreement.lines} lines, {self._agreement.matched} of ours matched")
         return reading
@@ -203,8 +217,16 @@ class ReconcileWorkflow:
             retry_policy=BOOKS_UNTIL_BACK,
             summary="finish",
         )
+        if result.id != self._round:
+            raise _another()
         open_ = sum(result.found.values())
         self._did(f"finished: {open_} differences open, {result.healed} healed in this round")
+        return result
+
+    def _own(self, result: Told) -> Told:
+        """What was told, if it was for this round: results of an earlier one say nothing, wherever they come from."""
+        if result.round != self._round:
+            raise _another()
         return result
 
     # What operators see -------------------------------------------------------------------------------------------
@@ -256,8 +278,15 @@ def _what_is_new(read_before: Reading) -> Reading:
     """The statement since shortly before it was read."""
     up_to = read_before.read_up_to
     return Reading(
-        round=read_before.round, provider=read_before.provider, since=up_to - _ONCE_MORE if up_to else read_before.since
+        round=read_before.round,
+        provider=read_before.provider,
+        since=up_to - _ONCE_MORE if up_to else read_before.since,
+        in_full=read_before.in_full or read_before.since is None,
     )
+
+
+def _another() -> ApplicationError:
+    return ApplicationError("the result of another round was told", type="AnotherRound", non_retryable=True)
 
 
 def _why(error: BaseException) -> str:

@@ -94,6 +94,7 @@ RECONCILIATION_TASK_QUEUE: Final = "holdfast-reconciliation"
 RECONCILIATION_LANES: Final = 2  # activities side by side; a worker has as many threads and connections for them
 RECONCILIATION_CONNECTIONS: Final = 4
 RECONCILIATION_READ: Final = timedelta(minutes=5)
+RECONCILIATION_WITHIN: Final = timedelta(hours=20)  # whatever keeps it: then the next day's round takes over
 RECONCILIATION_PROVIDER_AWAY: Final = timedelta(hours=12)
 RECONCILIATION_COMPARE: Final = timedelta(hours=1)
 RECONCILIATION_HEARTBEAT: Final = timedelta(seconds=45)

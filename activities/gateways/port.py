@@ -17,8 +17,19 @@ Why sending again after ``NotFound`` is right, and the only thing it permits:
   the new one are one operation, whichever arrives first.
 * After ``key_window`` the provider may have forgotten the key, but every attempt of that age has long been carried out
   or lost, so a look-up made *after* the window is the truth. Hence: past the window, always look up right before
-  sending (``GatewayActivities`` does so by itself). A new attempt opens a new window for its own successors.
+  sending. A new attempt opens a new window for its own successors.
+* Nobody need know exactly when the window ends. A look-up is harmless at any age, since after ``NotFound`` the same key
+  goes out as without it; so ``GatewayActivities`` looks up by itself from ten minutes on, and before every attempt but
+  an activity's first. What goes out unasked is at most ten minutes old, by the worker's clock and by Temporal's: by the
+  one that is ahead. A key that a provider keeps for twenty minutes is long enough for that.
+* Clocks that differ by hours do not change it. If the books' clock, which wrote ``first_sent_at``, was ahead of both,
+  an age comes out too small by the difference, and at first below zero: then it is looked up. It looks new only when
+  the operation is as old as the clocks differ, by hours, and the provider surely knows its key.
 * Attempts must not overlap with this look-up: one attempt ends (its HTTP timeout) before the next begins.
+* A charge of which the provider has nothing at the window's end is not sent any more, since nobody expects it by then;
+  an hour later ``GatewayActivities`` calls it declined (``expired``). That is definite: an hour ago at the latest the
+  last attempt was made, so it has been carried out, and is found, or is lost; and what is declined is never sent again.
+  A transfer or a refund is owed to somebody, so it is sent, however late.
 * If the provider keeps answering the same stored server error under the key while ``look_up`` finds nothing, the
   outcome stays unknown until the window has passed; a new key is not a way out, because the old one may have worked.
 """
@@ -45,8 +56,8 @@ class Succeeded:
 class Declined:
     """Definite: money did not move and will not move under this key.
 
-    ``code`` is the provider's own word (``insufficient_funds``); ``message`` is ours and safe to show and to keep: it
-    holds no secret, no card data and no account number.
+    ``code`` is the provider's own word (``insufficient_funds``), or ours where nothing was sent (``expired``);
+    ``message`` is ours and safe to show and to keep: it holds no secret, no card data and no account number.
     """
 
     code: str

@@ -21,7 +21,7 @@ _WAITS_SECONDS: Final = 2.0
 # A provider that has not answered, and a side that only follows, are told apart from what somebody has to explain.
 _CAUSES: Final = (
     *(("provider", cause) for cause in (
-        "missing_here", "missing_there", "amount_differs", "duplicate", "late", "unknown_outcome",
+        "missing_here", "missing_there", "amount_differs", "duplicate", "misdirected", "late", "unknown_outcome",
     )),
     ("workflows", "not_running"), ("workflows", "behind"), ("workflows", "stuck"), ("books", "unsound"),
 )  # fmt: skip

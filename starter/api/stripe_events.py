@@ -19,6 +19,8 @@ PROVIDER: Final = "stripe"
 _TOLERANCE: Final = timedelta(minutes=5)
 _KEY: Final = "holdfast_key"
 _WORD: Final = re.compile(r"[\x21-\x7e]{1,200}")
+# Of the events that our own reconciliation writes; none of Stripe's is called so, and PostgreSQL takes none from us.
+_OURS: Final = "reconciliation:"
 _DETAILS: Final = ("amount", "amount_reversed", "currency", "status", "reason", "livemode")
 
 
@@ -44,6 +46,8 @@ def verified(body: bytes, signature: str, secret: str | None) -> GatewayEvent:
 
 
 def _event(said: Mapping[str, Any]) -> GatewayEvent:
+    if said["id"].startswith(_OURS):
+        raise UnverifiedError(f"no event of Stripe's has an id that begins with {_OURS}")
     about = said["data"]["object"]
     return GatewayEvent(
         id=said["id"],

@@ -12,6 +12,9 @@ from starter.misuse import MisuseError
 reconcile = typer.Typer()
 
 DifferenceArgument = Annotated[str, typer.Argument(metavar="DIFFERENCE", help="An id like dif_….", show_default=False)]
+ShownArgument = Annotated[
+    str, typer.Argument(metavar="DIFFERENCE", help="An id like dif_…, or that of its correction.", show_default=False)
+]
 CorrectionArgument = Annotated[str, typer.Argument(metavar="CORRECTION", help="An id like cor_….", show_default=False)]
 MostOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")]
 Status = Literal["open", "healed", "corrected", "all"]
@@ -22,8 +25,9 @@ def round_(context: typer.Context, home: HomeOption = None, json: JsonOption = F
     """Compare everything now, or follow the round that runs, and list what differs.
 
     Reads what the provider moved, compares it with the books, the books with the workflows and with themselves, and
-    heals what is certain. Exit code 0 if nothing is left open, 1 if anything is or could not be compared.
-    docs/reconciliation.md explains each cause.
+    heals what is certain. A provider that is away is asked again, for up to twelve hours; Ctrl-C leaves the round
+    running, and the same command follows it. Exit code 0 if nothing is left open but what is late, 1 if anything else
+    is or could not be compared. docs/reconciliation.md explains each cause.
     """
     with spoken(as_json=json):
         if context.invoked_subcommand is not None:
@@ -53,7 +57,7 @@ def list_(
 
 
 @reconcile.command("show")
-def show(difference: DifferenceArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+def show(difference: ShownArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one difference with what both sides say of it, and what was proposed."""
     with spoken(as_json=json):
         from starter.operating import reconciling

@@ -67,9 +67,10 @@ def correct(
     with office(asked.home, quiet=asked.quiet) as desk:
         found = looked_up(desk.engine, difference)
         wanted = wanted.model_copy(update={"amount": _part(found, part)})
-        asked.ask(desk, f"{_plan(found, wanted)}{_needs(found, wanted, config.correction_limit)} Go on?")
+        before = corrections.booked_alone(desk.engine, found)
+        asked.ask(desk, f"{_plan(found, wanted)}{_needs(found, wanted, config.correction_limit, before)} Go on?")
         made = corrections.propose(desk.engine, wanted, config.correction_limit)
-    return _told(made), made.model_dump(mode="json")
+    return told(made), made.model_dump(mode="json")
 
 
 def approve(correction: str, why: str | None, asked: Asked) -> tuple[str, dict[str, Any]]:
@@ -81,11 +82,12 @@ def approve(correction: str, why: str | None, asked: Asked) -> tuple[str, dict[s
             proposed = _found(desk, correction)
             asked.ask(
                 desk,
+                f"{visible(looked_up(desk.engine, proposed.difference).says)}.\n"
                 f"{proposed.proposed_by} wants {amount(proposed.amount, proposed.currency)} booked to gateway_cash in "
                 f"{proposed.tenant}, against suspense: {visible(proposed.reason)}. Approve?",
             )
         made = corrections.approve(desk.engine, verdict)
-    return _told(made), made.model_dump(mode="json")
+    return told(made), made.model_dump(mode="json")
 
 
 def reject(correction: str, why: str, asked: Asked) -> tuple[str, dict[str, Any]]:
@@ -93,7 +95,7 @@ def reject(correction: str, why: str, asked: Asked) -> tuple[str, dict[str, Any]
     verdict = _verdict(correction, why, asked)
     with office(asked.home, quiet=asked.quiet) as desk:
         made = corrections.reject(desk.engine, verdict)
-    return _told(made), made.model_dump(mode="json")
+    return told(made), made.model_dump(mode="json")
 
 
 def _verdict(correction: str, why: str | None, asked: Asked) -> Verdict:
@@ -133,15 +135,22 @@ def _plan(found: Difference, wanted: Proposal) -> str:
     return f"Book {amount(units, found.currency)} to gateway_cash in {found.tenant or wanted.tenant}, against suspense."
 
 
-def _needs(found: Difference, wanted: Proposal, limit: int) -> str:
+def _needs(found: Difference, wanted: Proposal, limit: int, before: int) -> str:
     units = wanted.amount if wanted.amount is not None else (found.theirs or 0) - (found.ours or 0)
-    return " Another operator has to approve it." if abs(units) > limit else " It is booked at once."
+    if abs(units) + before <= limit:
+        return " It is booked at once."
+    with_it = f", since {amount(before, found.currency)} of it was booked by one alone before" if before else ""
+    return f" Another operator has to approve it{with_it}."
 
 
-def _told(made: Correction) -> str:
-    what = f"{made.id}: {amount(made.amount, made.currency)} to gateway_cash in {made.tenant}, against suspense"
+def told(made: Correction) -> str:
+    """What became of it, and what is left of the difference."""
+    whole = (made.theirs or 0) - (made.ours or 0)
+    part = f" of {amount(whole, made.currency)}" if made.amount != whole else ""
+    rest = f"; {amount(whole - made.amount, made.currency)} remains, which the next round lists" if part else ""
+    what = f"{made.id}: {amount(made.amount, made.currency)}{part} to gateway_cash in {made.tenant}, against suspense"
     if made.status == "booked":
-        return f"{what}, is booked as {made.transaction}. {made.difference} is corrected."
+        return f"{what}, is booked as {made.transaction}. {made.difference} is corrected{rest}."
     if made.status == "rejected":
         return f"{what}, was rejected by {made.decided_by}. Nothing was booked."
     line = suggested("reconcile", "approve", made.id, "--operator", "NAME")

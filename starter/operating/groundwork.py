@@ -2,11 +2,13 @@
 attributes, the workflows that are never over, and the schedules. Its data may be new and empty.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Engine, text
 from temporalio.api.enums.v1 import TaskQueueType, WorkerVersioningMode
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
@@ -41,11 +43,14 @@ _LASTING: Final[dict[str, Callable[[Client], Awaitable[Any]]]] = {
     WEBHOOKS: ensure_webhooks,
     GATEWAY_EVENTS: ensure_gateway_events,
 }
+_LOOK_EVERY: Final = timedelta(minutes=1)
 _ANSWERS_WITHIN: Final = timedelta(seconds=10)
 # Temporal forgets who asked for work after five minutes; a worker that is alive asks at least once in one.
 _LISTENED_WITHIN: Final = timedelta(minutes=2)
 _VERSIONED: Final = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _FETCHED: Final = "SELECT EXISTS (SELECT FROM exchange_rate WHERE tenant_id IS NULL)"
+
+_log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ async def _known_attributes(client: Client) -> set[str]:
 
 
 async def missing_ground(client: Client, config: Settings) -> list[Ground]:
-    """What workers make when they start, and is not there."""
+    """What workers make, and is not there."""
     workflows = [Ground("workflow", name) for name in _LASTING if not await _runs(client, name)]
     schedules = [Ground("schedule", name) for name in _scheduled(config) if not await _is_scheduled(client, name)]
     return workflows + schedules
@@ -116,14 +121,35 @@ async def lay(client: Client, config: Settings, missing: list[Ground]) -> None:
         raise StackError(str(error)) from error
 
 
+async def keep(client: Client, config: Settings, every: timedelta = _LOOK_EVERY) -> None:
+    """What a worker has there when it starts it has there again after Temporal lost it, until cancelled.
+
+    Logs what had to be started again, and, once for each outage, that it cannot be seen to.
+    """
+    away = False
+    while True:
+        await asyncio.sleep(every.total_seconds())
+        try:
+            missing = await missing_ground(client, config)
+            await lay(client, config, missing)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go better
+            if not away:
+                _log.warning("what runs for ever cannot be looked after now", why=str(error))
+            away = True
+            continue
+        away = False
+        if missing:
+            _log.warning("started again what Temporal had lost", names=[one.name for one in missing])
+
+
 async def remarks(client: Client, engine: Engine, config: Settings) -> list[str]:
     """What a person has to see to, since no repair does."""
     idle = await _why_nobody_works(client)
     said = [idle] if idle else []
     if not config.rates_source and _rates_were_fetched(engine) and not await _is_scheduled(client, EXCHANGE_RATES):
         said.append(
-            f"The schedule {EXCHANGE_RATES} is not there, and these settings name no source of rates: restart a worker "
-            "whose settings do, or repair with its HOLDFAST_RATES_SOURCE."
+            f"The schedule {EXCHANGE_RATES} is not there, and these settings name no source of rates. A worker whose "
+            "settings do brings it back within a minute; so does a repair with its HOLDFAST_RATES_SOURCE."
         )
     return said
 

@@ -1,6 +1,7 @@
 """What operators read of reconciliation: what differs, with both sides of it, and the last rounds."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +11,17 @@ from sqlalchemy import Engine
 from ledger import corrections, reconciliation
 from ledger.both_sides import Ours, both_sides
 from ledger.reconciliation import Status
+from models.currencies import EXPONENTS
+from models.differences import readable
 from models.ids import is_id
-from models.money import Money
 from models.reconciliation import Correction, Difference, ProviderLine, Reconciliation
+from starter.embedded.child import StackError
+from starter.endings import EndedError
 from starter.invocation import suggested
 from starter.misuse import MisuseError
+from starter.operating.following import waits_for
 from starter.operating.lookup import sheet_text
-from starter.operating.office import not_found, office
+from starter.operating.office import Office, not_found, office
 from starter.reports.sheet import Column, Sheet
 from starter.reports.visible import visible
 
@@ -27,6 +32,7 @@ _EMPTY: Final = {
     "corrected": "Nothing was corrected yet.",
     None: "Nothing ever differed.",
 }
+_NO_CASE: Final = {"late", "unknown_outcome", "misdirected"}  # of a correction: see ledger.corrections
 _UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"))
 _ROUND_COLUMNS: Final = (
     Column("id", "code"),
@@ -49,14 +55,21 @@ def listed(
     with office(home, quiet=quiet) as desk:
         found, has_more = reconciliation.differences(desk.engine, status, limit, after)
         waiting = {one.difference: one for one in corrections.waiting(desk.engine)}
-    text = "\n".join(told(found, waiting)) if found else _EMPTY[status]
+        begun = found or reconciliation.rounds(desk.engine, 1)
+    nothing = _EMPTY[status] if begun else f"There was no round yet: `{suggested('reconcile')}` compares everything."
+    text = "\n".join(told(found, waiting)) if found else nothing
     more = f"\n\nThere are more: --after {found[-1].id}" if has_more else ""
     return text + more, {"data": documents(found, waiting), "has_more": has_more}
 
 
 def shown(identifier: str, home: Path | None, *, quiet: bool) -> tuple[str, dict[str, Any]]:
-    """One difference with both sides' rows and its corrections. Raises ``EndedError`` (not_found), ``StackError``."""
+    """One difference, or that of a correction, with both sides' rows and its corrections.
+
+    Raises ``EndedError`` (not_found), ``StackError``.
+    """
     with office(home, quiet=quiet) as desk:
+        if is_id("cor", identifier) and (proposal := corrections.correction(desk.engine, identifier)):
+            identifier = proposal.difference
         found = looked_up(desk.engine, identifier)
         lines, ours = both_sides(desk.engine, found)
         proposed = corrections.of_difference(desk.engine, identifier)
@@ -66,20 +79,31 @@ def shown(identifier: str, home: Path | None, *, quiet: bool) -> tuple[str, dict
         "transactions": [vars(one) | {"posted_at": one.posted_at.isoformat()} for one in ours],
         "corrections": [one.model_dump(mode="json") for one in proposed],
     }
-    return "\n".join(_whole(found, lines, ours, proposed)), document
+    return "\n".join(whole(found, lines, ours, proposed)), document
 
 
 def rounds(limit: int, home: Path | None, *, quiet: bool) -> tuple[str, dict[str, Any]]:
     """The last rounds, the newest first. Raises ``StackError``."""
     with office(home, quiet=quiet) as desk:
         found = reconciliation.rounds(desk.engine, limit + 1)
+        why = _waits_for(desk, found[0]) if found else ""
     page = found[:limit]
     rows = [_row(one) for one in page]
     sheet = Sheet("Rounds of reconciliation", _ROUND_COLUMNS, rows, "There was no round yet: `holdfast reconcile`.")
-    return sheet_text(sheet), {
+    return sheet_text(sheet) + why, {
         "data": [one.model_dump(mode="json") for one in page],
         "has_more": len(found) > limit,
     }
+
+
+def _waits_for(desk: Office, newest: Reconciliation) -> str:
+    """What keeps a round that runs, if Temporal can be asked."""
+    if newest.finished_at is not None or newest.failed:
+        return ""
+    with suppress(StackError, EndedError):
+        why = desk.see_to(lambda client, _: waits_for(client, newest.provider))
+        return f"\n{newest.id} runs: {why}.\n" if why else ""
+    return ""
 
 
 def looked_up(engine: Engine, identifier: str) -> Difference:
@@ -115,7 +139,7 @@ def age(since: datetime, until: datetime | None = None) -> str:
 
 def amount(units: int | None, currency: str | None) -> str:
     """An amount for people; a side that has nothing has no amount."""
-    return "nothing" if units is None or currency is None else str(Money(units, currency))
+    return "nothing" if units is None or currency is None else readable(units, currency)
 
 
 def _head(one: Difference) -> list[str]:
@@ -146,7 +170,8 @@ def _proposed(one: Correction) -> str:
     return f"{by}: {visible(one.reason)}{decided}{why}"
 
 
-def _whole(found: Difference, lines: list[ProviderLine], ours: list[Ours], proposed: list[Correction]) -> Iterable[str]:
+def whole(found: Difference, lines: list[ProviderLine], ours: list[Ours], proposed: list[Correction]) -> Iterable[str]:
+    """All lines about one difference, down to the command that helps, where there is one."""
     yield from _head(found)
     whose = [f"{name} {value}" for name, value in (("tenant", found.tenant), ("escrow", found.escrow)) if value]
     if whose:
@@ -172,10 +197,20 @@ def _whole(found: Difference, lines: list[ProviderLine], ours: list[Ours], propo
     waits = any(one.status == "proposed" for one in proposed)
     if found.status == "open" and not waits:
         yield f"\nWhat to do: {visible(found.remedy)}"
-        if found.compared == "provider":
-            yield f"    {suggested('reconcile', 'correct', found.id, '--operator', 'NAME', '--reason', 'WHY')}"
+        if _can_be_corrected(found):
+            named = () if found.tenant else ("--tenant", "TENANT")
+            yield f"    {suggested('reconcile', 'correct', found.id, *named, '--operator', 'NAME', '--reason', 'WHY')}"
+            if named:
+                yield f"    TENANT is in whose books it is to stand: `{suggested('tenant', 'list')}` lists them"
     elif found.status != "open":
         yield f"\n{found.status.capitalize()}: {visible(found.closed_why or '')}"
+
+
+def _can_be_corrected(one: Difference) -> bool:
+    """Whether ``correct`` would take it, as far as the difference itself tells."""
+    differs = (one.theirs or 0) != (one.ours or 0)
+    movement = one.compared == "provider" and one.kind is not None and one.currency in EXPONENTS
+    return movement and differs and one.cause not in _NO_CASE
 
 
 def _row(one: Reconciliation) -> dict[str, Any]:

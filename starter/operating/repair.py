@@ -154,6 +154,12 @@ class _Round:
         if stray.cause == "behind" and await self._told_to_look(stray):
             still = await self._closely.look(stray.escrow)
             return Repaired(stray, "told, and still behind" if still else "told, and caught up", mended=still is None)
+        if stray.cause == "stuck":
+            now = await self._standing.look(stray.escrow)  # the walk may have seen it long ago: what runs is left alone
+            if now is None:
+                return Repaired(stray, "goes on by itself meanwhile")
+            if now.cause != "stuck":
+                return await self._mend(now)
         escrow = await asyncio.to_thread(reads.escrow, self._engine, stray.escrow)
         if escrow is None or escrow.finished:
             return Repaired(stray, "came to its end meanwhile")
@@ -197,7 +203,7 @@ def _document(round_: _Round, wanted: Wanted) -> dict[str, Any]:
     return {
         "looked_at": round_.looked_at,
         "dry_run": wanted.dry_run,
-        "data": [_row(one) for one in found.repaired],
+        "data": [_row(one) | ({"mended": False} if wanted.dry_run else {}) for one in found.repaired],
         "charges": [
             {"charge": one.order.id, "tenant": one.order.tenant, "workflow": one.workflow, "done": started}
             for one in found.charges

@@ -1,37 +1,24 @@
 """The command `reconcile`: a round now, or the one that runs, through a worker; and what it leaves open."""
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
-from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.service import RPCError
-
 from ledger import corrections, reconciliation
-from models.money import Money
-from models.reconciliation import Balance, Reconciliation
-from starter.arrival import OutcomeUnknownError
-from starter.embedded.child import StackError
+from models.differences import GRACE, readable
+from models.reconciliation import Balance, Correction, Difference, Reconciliation
+from starter.endings import INTERRUPTED, EndedError
+from starter.invocation import suggested
+from starter.operating.following import follow
 from starter.operating.lookup import sheet_text
 from starter.operating.office import Office, office
 from starter.operating.reconciling import documents, told
-from starter.progress import Progress
 from starter.reports.sheet import Column, Sheet
 from starter.reports.visible import visible
-from starter.sender import Sender
-from workflows.reconcile import RECONCILIATION, ReconcileWorkflow
-from workflows.timeouts import RECONCILIATION_TASK_QUEUE
 
-_LOOK_AGAIN_SECONDS: Final = 0.5
-_NO_SIGN_SECONDS: Final = 120.0
-_ANSWERS_WITHIN: Final = timedelta(seconds=5)
 _SHOWN: Final = 20
-_METADATA: Final = "__temporal_workflow_metadata"
+_READ: Final = 1000  # late ones may be older than others, and are told after them
 _COLUMNS: Final = (
     Column("currency", "code"),
     Column("theirs", "money", called="provider has"),
@@ -41,91 +28,34 @@ _COLUMNS: Final = (
     Column("unexplained", "money"),
 )
 
-Handle = WorkflowHandle[ReconcileWorkflow, Reconciliation]
-
 
 def reconcile_now(home: Path | None, *, quiet: bool) -> tuple[str, dict[str, Any], bool]:
     """Have everything compared; answers it for people and for scripts, and whether nothing is left open but
     what is late.
 
-    Raises ``MisuseError``, ``EndedError`` (outcome_unknown: the round goes on without us) and ``StackError``.
+    Raises ``MisuseError``, ``EndedError`` (outcome_unknown, interrupted: the round goes on without us) and
+    ``StackError``.
     """
     with office(home, quiet=quiet) as desk:
         desk.progress.doing("Asking a worker to compare the books with the provider's.")
-        done = desk.see_to(lambda client, sender: _round(client, sender, desk.progress))
+        try:
+            done = desk.see_to(lambda client, sender: follow(client, sender, desk.engine, desk.progress))
+        except KeyboardInterrupt:
+            line = suggested("reconcile")
+            goes_on = f"Interrupted. The round goes on by itself while workers run: `{line}` follows it."
+            raise EndedError(INTERRUPTED, "interrupted", goes_on) from None
         text, document = _left(desk, done)
     # What is late is in use, and not at odds: on a busy platform some of it is there in every round.
     agreed = not (done.found.keys() - {"late"}) and not done.failed
     return text, {"round": done.model_dump(mode="json"), **document}, agreed
 
 
-async def _round(client: Client, sender: Sender, progress: Progress) -> Reconciliation:
-    """Start a round unless one runs, and follow it to its end."""
-    handle: Handle = await sender.patiently(
-        "reconcile",
-        lambda: client.start_workflow(
-            ReconcileWorkflow.run,
-            id=RECONCILIATION,
-            task_queue=RECONCILIATION_TASK_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary="reconciliation, asked for by hand",
-        ),
-    )
-    watching = asyncio.create_task(_watch(handle, progress))
-    result = asyncio.create_task(handle.result())
-    try:
-        await asyncio.wait((watching, result), return_when=asyncio.FIRST_COMPLETED)
-        if not result.done():
-            await watching  # it raises
-        return await result
-    except WorkflowFailureError as error:
-        raise StackError(f"The round could not be finished: {visible(str(error.cause))}") from error
-    except RPCError as error:
-        raise OutcomeUnknownError(f"reconcile: {error}") from error
-    finally:
-        watching.cancel()
-        result.cancel()
-
-
-async def _watch(handle: Handle, progress: Progress) -> None:
-    """Tell what the round does; raises ``OutcomeUnknownError`` once nothing has stirred for too long."""
-    loop = asyncio.get_running_loop()
-    last, seen, said = loop.time(), (0, b""), ""
-    while True:
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-        with suppress(RPCError):
-            now = await _signs_of_life(handle)
-            if now != seen or now[0] > 1:
-                last, seen = loop.time(), now
-        with suppress(RPCError, WorkflowQueryFailedError):
-            details = await _details(handle)
-            if details and details != said:
-                said = details
-                progress.doing(details)
-        if loop.time() - last > _NO_SIGN_SECONDS:
-            raise OutcomeUnknownError("nothing works at the round")
-
-
-async def _signs_of_life(handle: Handle) -> tuple[int, bytes]:
-    """The most attempts at an activity: after the first it is tried again for as long as the workflow says. And what
-    changes whenever anybody works at the round: its history, and what its activities report.
-    """
-    found = (await handle.describe()).raw_description
-    reports = b"".join(one.SerializeToString() for one in found.pending_activities)
-    events = found.workflow_execution_info.history_length
-    return max((one.attempt for one in found.pending_activities), default=0), b"%d %b" % (events, reports)
-
-
-async def _details(handle: Handle) -> str:
-    """What the workflow says that it does."""
-    found: WorkflowMetadata = await handle.query(_METADATA, result_type=WorkflowMetadata, rpc_timeout=_ANSWERS_WITHIN)
-    return found.current_details.strip().rpartition("\n")[2].removeprefix("- ")
-
-
 def _left(desk: Office, done: Reconciliation) -> tuple[str, dict[str, Any]]:
-    """What is open after the round."""
-    found, has_more = reconciliation.differences(desk.engine, "open", _SHOWN)
+    """What is open after the round: what is at odds first, and then what is only late."""
+    found, has_more = reconciliation.differences(desk.engine, "open", _READ)
     waiting = {one.difference: one for one in corrections.waiting(desk.engine)}
+    at_odds = [one for one in found if one.cause != "late"]
+    page = [*at_odds, *(one for one in found if one.cause == "late")][:_SHOWN]
     lines = [
         sheet_text(Sheet(f"Reconciled with {done.provider}", _COLUMNS, _rows(done), "Nothing was moved yet.")).rstrip()
     ]
@@ -136,10 +66,36 @@ def _left(desk: Office, done: Reconciliation) -> tuple[str, dict[str, Any]]:
         whole = f"Nothing differs: books, {done.provider} and workflows agree."
         lines.append("Nothing differs in what could be compared." if done.failed else whole)
     else:
-        more = ", the oldest first; `holdfast reconcile list` goes on" if has_more else ""
-        lines += [f"{len(found)} {'difference is' if len(found) == 1 else 'differences are'} open{more}.", ""]
-        lines += told(found, waiting)
-    return "\n".join(lines), {"data": documents(found, waiting), "has_more": has_more}
+        lines += still_open(done, at_odds[:_SHOWN], waiting)
+    return "\n".join(lines), {"data": documents(page, waiting), "has_more": has_more or len(found) > len(page)}
+
+
+def still_open(done: Reconciliation, at_odds: list[Difference], waiting: dict[str, Correction]) -> Iterator[str]:
+    """How much is open, by cause, as the round counted it; the oldest of what is at odds; and what is late, in a line.
+
+    Late ones take no room of the others: most of them are gone with the next round.
+    """
+    late = done.found.get("late", 0)
+    total = sum(done.found.values())
+    by_cause = ", ".join(
+        f"{count:,} {cause.replace('_', ' ')}"
+        for cause, count in sorted(done.found.items(), key=lambda one: (one[0] == "late", one[0]))
+    )
+    if at_odds:
+        rest = f" The oldest {len(at_odds)}; `{suggested('reconcile', 'list')}` has all:"
+        more = rest if total - late > len(at_odds) else ""
+        yield f"{total:,} {'difference is' if total == 1 else 'differences are'} open: {by_cause}.{more}"
+        yield ""
+        yield from told(at_odds, waiting)
+    if late:
+        again = (done.read_up_to or done.finished_at or datetime.now(UTC)) + GRACE
+        if at_odds:
+            yield ""
+        yield (
+            f"{late:,} {'is' if late == 1 else 'are'} late: either side wrote it less than {GRACE.seconds // 60} "
+            f"minutes ago. Reconcile again after {again.astimezone(UTC):%H:%M} UTC: till then "
+            f"`{suggested('reconcile', 'list')}` has them."
+        )
 
 
 def _rows(done: Reconciliation) -> list[dict[str, Any]]:
@@ -156,7 +112,7 @@ def _equations(done: Reconciliation) -> Iterator[str]:
 
 
 def _number(balance: Balance, units: int) -> str:
-    return str(Money(units, balance.currency)).rpartition(" ")[0]
+    return readable(units, balance.currency).partition(" ")[0]
 
 
 def _counts(done: Reconciliation) -> str:

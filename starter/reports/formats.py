@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from models.currencies import exponent
+from models.differences import readable
 from models.money import Money
 from starter.reports.sheet import Column, Row, Sheet
 from starter.reports.visible import cell, visible
@@ -139,7 +140,7 @@ def _shown(column: Column, row: Row) -> str:
     if value is None:
         return ""
     if column.kind == "money":
-        return str(Money(value, row[column.currency])).rpartition(" ")[0] if value else "-"
+        return readable(value, row[column.currency]).partition(" ")[0] if value else "-"
     return visible(str(value))
 
 

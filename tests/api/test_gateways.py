@@ -97,6 +97,18 @@ def test_edge_15_a_forged_or_stale_webhook_is_400_recorded_and_nothing_else(api:
     assert "webhook refused" in lines[0]
 
 
+def test_an_event_that_calls_itself_a_round_s_is_refused(api: Api) -> None:
+    """Signed or not: one in advance would keep reconciliation from looking into the same thing."""
+    event = an_event("transfer.reversed", id="tr_1", object="transfer") | {"id": "reconciliation:txn_1:20991231"}
+    body = body_of(event)
+    answer = post(api, body.encode(), signed(api, body))
+    assert (answer.status_code, answer.json()["detail"]) == (
+        400,
+        "no event of Stripe's has an id that begins with reconciliation:",
+    )
+    assert stored(api, event) == 0
+
+
 def test_a_webhook_is_503_and_comes_again_while_the_database_is_away(api: Api) -> None:
     """Not stored, not answered 2xx: the provider sends it again, and then it is stored."""
     event = an_event("charge.failed", id="ch_1", object="charge")

@@ -44,7 +44,7 @@ def test_each_kind_of_movement_is_shown_with_our_transactions_of_it_and_no_other
     assert memos(market, a_difference("charge", charge.id)) == ["top up"]
     assert memos(market, a_difference("payout", payout_key(sent.id, 1))) == ["payout sent", "payout paid"]
     came_back = a_difference("payout_return", payout_key(returned.id, 1), escrow=paid.id)
-    assert memos(market, came_back) == ["payout returned"]
+    assert memos(market, came_back) == ["payout sent", "payout paid", "payout returned"]
     contested = a_difference("contested", lost.chargebacks[0].reference, escrow=lost.id)
     assert memos(market, contested) == ["contest", "charge back"]
     assert both_sides(market.engine, a_difference(None, lost.id)) == ([], [])

@@ -4,16 +4,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from ledger import corrections
+from ledger import corrections, reconciliation
 from ledger.reports import Span
 from models.errors import RefusedError
-from models.reconciliation import Correction
+from models.reconciliation import Correction, Difference, Finished
 from starter.reports import sheets
 from tests.builders import new_id
 from tests.database.corrections_desk import LIMIT, Desk, desks
@@ -22,11 +22,29 @@ from tests.servers import Connection, Servers, eventually, one
 from tests.telling import run
 
 
+def a_round(market: Market) -> Finished:
+    """The end of a round of the market's own, which read nothing."""
+    ended = Finished(round=new_id("rec"), failed="it was not meant")
+    reconciliation.begin(market.engine, ended.round, f"of {market.tenant}")
+    return ended
+
+
 @pytest.fixture
 def desk(market: Market) -> Iterator[Desk]:
     """Those of the market."""
     with desks(market) as desk:
         yield desk
+
+
+# The next round has looked since, and found nothing that moved.
+_NOTHING_MOVED: Final = "UPDATE difference SET last_seen = now() + interval '2 minutes' WHERE id = ANY(:those)"
+
+
+def _read(desk: Desk) -> Difference:
+    """The difference that was made last."""
+    found = reconciliation.difference(desk.market.engine, desk.made[-1])
+    assert found is not None
+    return found
 
 
 def refused(work: Callable[[], object]) -> tuple[str, str]:
@@ -69,6 +87,27 @@ def test_above_the_limit_somebody_else_has_to_approve_it(desk: Desk) -> None:
         7000,
         "corrected",
     )
+
+
+def test_what_was_booked_alone_before_counts_towards_the_limit(desk: Desk) -> None:
+    """In parts, in whichever direction and whoever booked them; what two people booked does not count."""
+    thing, other = {"subject": new_id("chg"), "kind": "other"}, {"subject": new_id("chg"), "kind": "other"}
+
+    def part(amount: int, operator: str, **said: Any) -> Correction:
+        found = desk.differs(**({"theirs": 7000} | said))
+        run(desk.market.engine, _NOTHING_MOVED, those=[found])
+        return desk.propose(found, operator, amount=amount)
+
+    assert part(3000, "olga", **thing).status == "booked"
+    assert part(-1000, "rita", ours=7000, theirs=None, **thing).status == "booked"
+    assert corrections.booked_alone(desk.market.engine, _read(desk)) == 4000
+    second = part(1001, "rita", **thing)
+    assert (second.status, second.needs_approval) == ("proposed", True)
+    assert desk.approve(second).status == "booked"
+    assert part(LIMIT, "olga", **other).status == "booked"
+    assert part(LIMIT, "olga", currency="USD", **thing).status == "booked"
+    assert part(1000, "olga", **thing).status == "booked"
+    assert part(1, "piet", **thing).status == "proposed"
 
 
 def test_asking_again_answers_what_was_done(desk: Desk) -> None:
@@ -119,9 +158,12 @@ def test_never_more_than_differs_and_never_the_other_way(desk: Desk, amount: int
         ({"cause": "late"}, "invalid_command", "so wait"),
         ({"theirs": None, "currency": None}, "invalid_command", "no case for a correction: book it"),
         ({"theirs": 10, "ours": 10}, "invalid_command", "no case for a correction: book it"),
+        ({"cause": "misdirected"}, "invalid_command", "no case for a correction: book it"),
+        ({"currency": "zzz"}, "invalid_command", "no case for a correction: book it"),
         ({"status": "healed", "closed_at": "2026-01-01Z", "closed_why": "it came"}, "invalid_transition", "it came"),
     ],
-    ids=["workflow", "balance", "books", "unknown", "late", "no money", "no amount", "healed"],
+    ids=["workflow", "balance", "books", "unknown", "late", "no money", "no amount", "misdirected", "no currency",
+         "healed"],
 )  # fmt: skip
 def test_what_a_correction_cannot_mend_is_refused_with_what_can(
     desk: Desk, said: dict[str, Any], code: str, instead: str
@@ -168,8 +210,7 @@ def test_what_our_books_have_moved_since_it_was_compared_is_compared_again_first
     again = desk.differs(subject="du_1", kind="contested")
     code, message = refused(lambda: desk.propose(again))
     assert (code, "reconcile again first" in message) == ("conflict", True)
-    seen_later = "UPDATE difference SET last_seen = now() + interval '2 minutes' WHERE id = ANY(:those)"
-    run(desk.market.engine, seen_later, those=[stale, again])
+    run(desk.market.engine, _NOTHING_MOVED, those=[stale, again])
     assert {desk.propose(stale).status, desk.propose(again).status} == {"proposed"}
     assert (corrected.status, desk.suspense()) == ("booked", 7000)
 
@@ -193,6 +234,58 @@ def test_what_the_provider_is_asked_about_right_now_is_not_corrected(desk: Desk,
     owner.execute("UPDATE gateway_event SET status = 'refused', applied_at = now() WHERE provider = %s", (provider,))
     owner.commit()
     assert desk.propose(asked).status == "proposed"
+
+
+def test_what_the_provider_was_not_asked_about_yet_is_not_corrected(desk: Desk, owner: Connection) -> None:
+    """A round has it looked into: only when that led to nothing, or to a person, somebody corrects it."""
+    charge, provider = desk.market.charge(7000), f"of {desk.market.tenant}"
+    desk.market.books.begin_charge(charge)
+    owner.execute(
+        """INSERT INTO provider_line (provider, id, type, kind, amount, fee, currency, source, subject, key, created_at)
+           VALUES (%s, 'txn_1', 'charge', 'charge', 7000, 0, 'EUR', 'pi_1', %s, %s, now())""",
+        (provider, charge.id, charge.id),
+    )
+    owner.commit()
+    found = desk.differs(subject=charge.id, provider=provider)
+    code, message = refused(lambda: desk.propose(found))
+    assert (code, "was not asked about it yet. Run a round first" in message) == ("conflict", True)
+    told = """INSERT INTO gateway_event (provider, id, type, created, reference, key, details)
+        VALUES (%s, %s, 'charge.succeeded', now(), %s, %s, '{}')"""
+    settle = "UPDATE gateway_event SET status = %s, applied_at = now() WHERE provider = %s AND id = %s"
+    events = (("evt_1", "ch_1", charge.id), ("evt_2", "pi_1", None), ("reconciliation:1", "pi_1", None))
+    for event, reference, key in events:
+        owner.execute(told, (provider, event, reference, key))
+        owner.commit()
+        code, message = refused(lambda: desk.propose(found))
+        assert (code, f"tells about {charge.id} is being looked into" in message) == ("conflict", True)
+        owner.execute(settle, ("ignored", provider, event))
+        owner.commit()
+        if not event.startswith("reconciliation:"):
+            assert "was not asked about it yet" in refused(lambda: desk.propose(found))[1]
+    assert desk.propose(found).status == "proposed"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("status = 'healed', closed_at = now(), closed_why = 'it came'", "the difference is healed: it came"),
+        ("theirs = 8000", "the difference is not what it was proposed for any more"),
+        ("currency = 'USD'", "the difference is not what it was proposed for any more"),
+    ],
+    ids=["healed", "amount", "currency"],
+)
+def test_a_round_closes_what_nobody_can_approve_any_more(desk: Desk, change: str, why: str) -> None:
+    """What still can be approved goes on waiting; asked again, it finds no more."""
+    stale, waits = desk.propose(found := desk.differs()), desk.propose(desk.differs())
+    with desk.market.engine.begin() as connection:
+        connection.execute(text(f"UPDATE difference SET {change} WHERE id = :id"), {"id": found})
+    ended = a_round(desk.market)
+    reconciliation.finish(desk.market.engine, ended)
+    rejected = corrections.correction(desk.market.engine, stale.id)
+    assert rejected is not None
+    assert (rejected.status, rejected.decided_by, rejected.decided_why) == ("rejected", "reconciliation", why)
+    assert corrections.correction(desk.market.engine, waits.id) == waits
+    assert desk.approve(waits).status == "booked"
 
 
 def test_of_many_who_decide_at_once_one_does(desk: Desk) -> None:

@@ -115,6 +115,22 @@ def test_nothing_can_be_written_for_another_tenant(servers: Servers, market: Mar
             owner.execute("SELECT FROM escrow WHERE id = %s FOR UPDATE NOWAIT", (escrow.id,))
 
 
+@pytest.mark.parametrize(("name", "taken"), [("reconciliation:txn_1:20991231", False), ("reconciliation", True)])
+def test_the_api_cannot_write_what_a_round_writes(servers: Servers, name: str, taken: bool) -> None:
+    """An event of that id would keep a round from looking into the same thing."""
+    statement = """INSERT INTO gateway_event (provider, id, type, created, reference, details)
+        VALUES ('of nobody', %s, 'transfer.reversed', now(), 'tr_1', '{}')"""
+    with api_role(servers) as connection:
+        try:
+            connection.execute(statement, (name,))
+        except psycopg.errors.InsufficientPrivilege as error:
+            assert "policy" in str(error)  # noqa: PT017 - whether it is raised is what differs
+            assert not taken
+        else:
+            assert taken
+        connection.rollback()
+
+
 def test_the_api_moves_no_money_by_itself(servers: Servers, market: Market) -> None:
     market.at(State.FUNDED)
     for statement in (

@@ -98,6 +98,7 @@ class CommandLine:
             assert f"API            {endpoints.api}\n" in ended.out
             assert f"Temporal       {endpoints.temporal_address}\n" in ended.out
             assert f"Read payloads  {endpoints.api}/codec/login\n" in ended.out
+            assert f"Sandbox        {endpoints.stripe_api_base}" in ended.out
             assert f"{shlex.quote(str(PROGRAM))} run examples/website-redesign.yaml\n" in ended.out
             assert not any(runs(pid) for pid in children.values())
         finally:

@@ -3,6 +3,7 @@
 import pytest
 
 from chaos import plan
+from chaos.meddling import MEDDLED
 from chaos.points import POINTS
 from chaos.run import run
 from chaos.weather import VICTIMS
@@ -16,7 +17,7 @@ def test_edge_7_whatever_fails_and_wherever_each_key_has_one_effect_and_the_prov
     found = outcome.reckoning
     assert outcome.wrong == [], f"logs and data are in {outcome.kept}"
     assert (found.double_payouts, found.lost_units) == (0, 0)
-    assert outcome.struck == {*POINTS, *VICTIMS}
+    assert outcome.struck == {*POINTS, *VICTIMS, *MEDDLED} - {"temporal-data"}
     assert outcome.injected.total() > 5
     assert outcome.seen.commands["approve"]["ok"] > 2
     assert found.payouts > 2

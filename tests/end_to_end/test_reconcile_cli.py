@@ -5,8 +5,10 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -15,7 +17,7 @@ from models.money import Money
 from models.postings import top_up
 from starter.embedded.home import Endpoints
 from starter.endings import UNKNOWN, EndedError
-from starter.operating import rounds
+from starter.operating import following, reconciling, rounds
 from tests.builders import new_id
 from tests.end_to_end.command_line import Books, CommandLine
 from tests.end_to_end.test_operator_cli import answer, endpoints_of, error
@@ -68,6 +70,7 @@ def never_arrived(endpoints: Endpoints) -> tuple[str, str]:
 
 def test_two_operators_correct_what_the_provider_never_had(holdfast: CommandLine, endpoints: Endpoints) -> None:
     """It is found with its age, shown with both sides, proposed by one and booked by another; then all agrees again."""
+    assert "There was no round yet" in reconciling.listed("open", 20, None, holdfast.home, quiet=True)[0]
     tenant, charge = never_arrived(endpoints)
     ended = holdfast("reconcile", "--json")
     assert (ended.code, ended.err) == (1, ""), ended
@@ -84,12 +87,17 @@ def test_two_operators_correct_what_the_provider_never_had(holdfast: CommandLine
     proposed = answer(holdfast("reconcile", "correct", difference["id"], *OLGA, *reason))
     assert (proposed["status"], proposed["amount"], proposed["needs_approval"]) == ("proposed", -7000, True)
     assert f"waits for another operator: {proposed['id']}, -70.00 EUR" in holdfast("reconcile", "list").out
+    assert reconciling.shown(proposed["id"], holdfast.home, quiet=True)[1]["id"] == difference["id"]
     approve = ("reconcile", "approve", proposed["id"], "--yes", "--json", "--operator")
     assert error(holdfast(*approve, "Olga"), 3)["code"] == "forbidden"
     booked = answer(holdfast(*approve, "piet"))
     assert (booked["status"], booked["decided_by"]) == ("booked", "piet")
+    faults = {"requests": [{"operation": "look_up", "fault": "error_before", "times": 2}]}
+    httpx.put(f"{endpoints.stripe_api_base}/sandbox/plan", json=faults).raise_for_status()
     again = holdfast("reconcile")
     assert again.code == 0, again
+    assert "stripe does not answer (attempt " in again.err
+    assert " s; Ctrl-C leaves the round running" in again.err
     assert again.out.endswith("Nothing differs: books, stripe and workflows agree.\n")
     assert "EUR: 0.00 - 0.00 gateway_cash = 0.00 unexplained" in again.out
     of_today = answer(holdfast("reconcile", "rounds", "--json"))["data"]
@@ -124,18 +132,21 @@ def test_up_to_the_limit_one_operator_corrects_a_part_alone(holdfast: CommandLin
 
 
 def test_without_a_worker_it_ends_with_5_and_the_round_goes_on_later(
-    holdfast: CommandLine, monkeypatch: pytest.MonkeyPatch
+    holdfast: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing stirs for too long; asking again follows the same round."""
-    monkeypatch.setattr(rounds, "_NO_SIGN_SECONDS", 2.0)
+    """Nothing stirs for too long, which is told soon; asking again follows the same round."""
+    monkeypatch.setattr(following, "_ANSWERS_WITHIN", timedelta(seconds=0.2))
+    monkeypatch.setattr(following, "_TAKEN_SECONDS", 0.5)
+    monkeypatch.setattr(following, "_NO_SIGN_SECONDS", 2.0)
     worker = holdfast.children()["worker"]
     os.kill(worker, signal.SIGSTOP)
     try:
         with pytest.raises(EndedError, match="Asking again goes on") as raised:
-            rounds.reconcile_now(holdfast.home, quiet=True)
+            rounds.reconcile_now(holdfast.home, quiet=False)
     finally:
         os.kill(worker, signal.SIGCONT)
     assert (raised.value.exit_code, raised.value.code) == (UNKNOWN, "outcome_unknown")
+    assert "No worker has taken it yet" in capsys.readouterr().err
 
 
 def test_what_makes_no_sense_or_is_not_there_is_told_as_everywhere(holdfast: CommandLine) -> None:

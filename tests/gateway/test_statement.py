@@ -158,11 +158,57 @@ def test_what_stripe_says_and_the_sandbox_does_not(gateway: StripeGateway, sandb
     ]
 
 
-def line(kind: str, source: object, amount: int = 1000, fee: int = 0) -> dict[str, object]:
+def test_a_strange_line_keeps_no_other_from_being_read(gateway: StripeGateway, sandbox: SandboxProcess) -> None:
+    """A currency that is none of ours, a part of a minor unit, names that are too long, and things that are gone."""
+    gone = {"object": "transfer_reversal", "id": "trr_1", "transfer": "tr_gone"}
+    contested = {"object": "dispute", "id": "du_1"}
+    charges = [
+        {"object": "charge", "id": f"ch_{place}", "metadata": {"holdfast_key": key}}
+        for place, key in enumerate(("chg_1", "chg_\x00", "c" * 201))
+    ]
+    lines = answered(
+        sandbox,
+        [
+            line("charge", charges[0], currency="usdc"),
+            line("charge", charges[0], currency="lyd"),
+            line("charge", charges[0], currency="isk", amount=500, fee=17),
+            line("charge", charges[1]),
+            line("charge", charges[2]),
+            line("transfer_refund", gone),
+            line("adjustment", contested),
+            line("payment_failure_refund", {"object": "refund", "id": "re_1", "charge": None}),
+        ],
+    )
+    assert [(one.kind, one.source, one.subject, one.amount, one.fee, one.currency) for one in lines] == [
+        ("charge", "ch_0", "chg_1", 1000, 0, "usdc"),
+        ("charge", "ch_0", "chg_1", 1000, 0, "lyd"),
+        ("charge", "ch_0", "chg_1", 5, 0, "ISK"),
+        ("charge", "ch_1", None, 1000, 0, "EUR"),
+        ("charge", "ch_2", None, 1000, 0, "EUR"),
+        ("payout_return", "trr_1", None, 1000, 0, "EUR"),
+        ("contested", "du_1", "du_1", 1000, 0, "EUR"),
+        ("contested", "re_1", None, 1000, 0, "EUR"),
+    ]
+    held = [{"currency": "usdc", "amount": 7}, {"currency": "isk", "amount": 150}, {"currency": "isk", "amount": 50}]
+    body = {"object": "balance", "available": held, "pending": [{"currency": "eur", "amount": 5}]}
+    sandbox.fault("look_up", "answer", status=200, body=body)
+    assert gateway.statement().balances() == {"usdc": 7, "ISK": 2, "EUR": 5}
+    with pytest.raises(GatewayUnavailableError, match=r"line txn_charge cannot be read \(ValueError\)"):
+        answered(sandbox, [line("charge", None, amount=10**19)])
+
+
+def test_a_payout_says_whose_account_it_went_to(gateway: StripeGateway, key: str) -> None:
+    """The transfer's destination, and nobody's for what is no payout."""
+    charge(gateway, key)
+    transfer(gateway, f"{key}:1")
+    assert [one.destination for one in whole(gateway)[:2]] == ["acct_bob", None]
+
+
+def line(kind: str, source: object, amount: int = 1000, fee: int = 0, currency: str = "eur") -> dict[str, object]:
     """A balance transaction as docs.stripe.com/api/balance_transactions/object has it."""
     return {
         "id": f"txn_{kind}", "object": "balance_transaction", "amount": amount, "created": 1750000000,
-        "currency": "eur", "fee": fee, "net": amount - fee, "source": source, "status": "pending", "type": kind,
+        "currency": currency, "fee": fee, "net": amount - fee, "source": source, "status": "pending", "type": kind,
     }  # fmt: skip
 
 

@@ -20,12 +20,19 @@ from tests.servers import Servers, servers
 _TELL_EVERY_SECONDS: Final = 5
 # A round over HTTP costs about this many rounds at the books.
 _DEARER: Final = 20
+_MISUSED: Final = 2
 
 
 def main() -> int:
     """The exit code: 0 where every answer was one that the models allow, and PostgreSQL saw no deadlock."""
-    rounds = int(os.environ.get("RACES_ROUNDS") or 5000)
-    seed = int(os.environ.get("RACES_SEED") or secrets.randbelow(10**9))
+    if len(sys.argv) > 1:
+        _say(__doc__ or "")
+        return 0 if sys.argv[1:] in (["--help"], ["-h"]) else _MISUSED
+    try:
+        rounds, seed = _number("RACES_ROUNDS", 5000), _number("RACES_SEED", secrets.randbelow(10**9))
+    except ValueError as error:
+        _say(str(error))
+        return _MISUSED
     try:
         with servers() as running:
             _straight(running, seed, rounds)
@@ -36,6 +43,14 @@ def main() -> int:
         _say(f"{traceback.format_exc()}\nAgain: make races RACES_SEED={seed} RACES_ROUNDS={rounds}")
         return 1
     return 0
+
+
+def _number(name: str, otherwise: int) -> int:
+    """A variable of the environment. Raises ``ValueError``, in words for people."""
+    said = os.environ.get(name) or str(otherwise)
+    if not (said.isascii() and said.isdecimal()):
+        raise ValueError(f"{name} is a whole number, not {said!r}")
+    return int(said)
 
 
 def _straight(running: Servers, seed: int, rounds: int) -> None:

@@ -13,19 +13,22 @@ from typing import Any
 import httpx
 import pytest
 
-from chaos import stock, weather, witness
+from chaos import endings, floors, plan, stock, weather, witness
 from chaos.callers import Seen
+from chaos.meddling import MEDDLED
 from chaos.points import NAME, ORDERS, POINTS, Orders
+from chaos.stage import Ended
+from chaos.weather import Fault
 from chaos.witness import Movements
 from starter.sandbox.books import Books
 
 KEY, CHARGE = "pay_1:1", "chg_1"
+TO_THE_SELLER, OF_THE_BUYER = "acct_seller in EUR", "5000 EUR of buyer by pm_card_visa"
 
 
 def sandbox(directory: Path, *changed: dict[str, Any]) -> Movements:
     """The provider's books with a charge of 5000 and a transfer of 1350, and what was changed about them."""
-    charge = {"id": "ch_1", "object": "charge", "status": "succeeded", "amount": 5000, "metadata": {"holdfast_key": CHARGE}}  # fmt: skip  # noqa: E501
-    objects = {"ch_1": charge, "tr_1": transfer(), **{one["id"]: one for one in changed}}
+    objects = {"ch_1": charge(), "tr_1": transfer(), **{one["id"]: one for one in changed}}
     books = Books(directory / "sandbox.db", 86400)
     for one in objects.values():
         books.put(one)
@@ -37,15 +40,24 @@ def sandbox(directory: Path, *changed: dict[str, Any]) -> Movements:
     return witness.theirs(directory / "sandbox.db")
 
 
-def transfer(identifier: str = "tr_1", key: str = KEY, amount: int = 1350, reversed_: int = 0) -> dict[str, Any]:
+def charge(party: str = "buyer", method: str = "pm_card_visa", currency: str = "eur") -> dict[str, Any]:
+    """A charge in the provider's books."""
+    told = {"id": "ch_1", "object": "charge", "status": "succeeded", "amount": 5000, "currency": currency}
+    return told | {"payment_method": method, "metadata": {"holdfast_key": CHARGE, "holdfast_party": party}}
+
+
+def transfer(
+    identifier: str = "tr_1", key: str = KEY, amount: int = 1350, reversed_: int = 0, account: str = "acct_seller"
+) -> dict[str, Any]:
     """A transfer in the provider's books."""
-    told = {"id": identifier, "object": "transfer", "amount": amount, "amount_reversed": reversed_}
-    return told | {"metadata": {"holdfast_key": key}}
+    told = {"id": identifier, "object": "transfer", "amount": amount, "amount_reversed": reversed_, "currency": "eur"}
+    return told | {"destination": account, "metadata": {"holdfast_key": key}}
 
 
 def ledger() -> Movements:
     """What our side has when both agree."""
-    return Movements(charges={CHARGE: [5000]}, payouts={KEY: [-1350]}, balance=Counter(EUR=3650))
+    whom = {KEY: {TO_THE_SELLER}, CHARGE: {OF_THE_BUYER}}
+    return Movements(charges={CHARGE: [5000]}, payouts={KEY: [-1350]}, whom=whom, balance=Counter(EUR=3650))
 
 
 def test_books_that_agree_have_no_differences(tmp_path: Path) -> None:
@@ -91,6 +103,23 @@ def test_what_one_side_does_not_have_is_named(tmp_path: Path, changed: dict[str,
     assert says in list(witness.differences(sandbox(tmp_path, changed), ledger()))
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (transfer(account="acct_mallory"), f"{KEY} is acct_mallory in EUR with the provider, and may only be"),
+        (charge(party="mallory"), f"{CHARGE} is 5000 EUR of mallory by pm_card_visa with the provider"),
+        (charge(method="pm_card_mallory"), f"{CHARGE} is 5000 EUR of buyer by pm_card_mallory with the provider"),
+        (charge(currency="usd"), f"{CHARGE} is 5000 USD of buyer by pm_card_visa with the provider"),
+    ],
+    ids=["another account", "another payer", "another card", "another currency"],
+)
+def test_money_that_reached_or_came_from_somebody_else_is_named(
+    tmp_path: Path, changed: dict[str, Any], says: str
+) -> None:
+    (found,) = witness.differences(sandbox(tmp_path, changed), ledger())
+    assert found.startswith(f"somebody else: {says}")
+
+
 def test_what_clients_were_told_is_held_against_the_books() -> None:
     seen = Seen(accepted={"a": "approve", "b": "fund", "c": "topups"}, refused={"d": "cancel"})
     assert list(stock.promises(seen, {"a", "b"})) == []
@@ -126,6 +155,58 @@ def test_a_seed_is_the_same_weather_again_and_the_short_script_hits_everything()
 
     seed = 4711
     assert days(seed) == days(seed) != days(seed + 1)
-    everything = {*POINTS, *weather.VICTIMS}
+    everything = {*POINTS, *weather.VICTIMS, *MEDDLED} - {"temporal-data"}
     assert {one.fault.victim for one in islice(weather.by_chance(seed, 5), 2000)} == everything
     assert {one.fault.victim for one in weather.everything_once()} == everything
+    once = [one for one in islice(weather.by_chance(seed, 5, 60), 400) if one.fault.victim == "temporal-data"]
+    assert len(once) == 1
+
+
+def of(name: str, ending: str, output: str = "", began: float = 100) -> Ended:
+    """A process of ours with the id 7 that lived for ten seconds."""
+    return Ended(name, 7, ending, began, began + 10, output)
+
+
+def test_a_process_that_ends_without_an_order_is_named() -> None:
+    ours = Fault("kill", "worker1", struck="worker1", pids=(7,), began=109, ended=109)
+    another = Fault("pause", "worker1", struck="worker1", pids=(7,), began=101, ended=105)
+    assert endings.sort_out([of("worker1", "SIGKILL")], [another, ours]) == ([], [])
+    for one in (of("worker1", "SIGKILL"), of("worker1", "exit code 3"), of("api1", "exit code 1")):
+        (said,) = endings.sort_out([one], [another])[1]
+        assert said.startswith(f"{one.name} ended by itself after 10.0 s, {one.ending}")
+
+
+def test_only_a_process_that_never_came_up_may_end_for_want_of_a_server() -> None:
+    away = Fault("kill", "temporal", struck="temporal", pids=(8,), began=95, ended=95)
+    in_vain = of("worker2", "exit code 1", "Temporal cannot be reached")
+    assert endings.sort_out([in_vain], [away]) == (["worker2: exit code 1"], [])
+    up = of("worker2", "exit code 1", "holdfast worker ready\n")
+    for one, faults in (
+        (in_vain, []),
+        (up, [away]),
+        (of("worker2", "exit code 3"), [away]),
+        (of("worker2", "exit code 1", began=300), [away]),
+    ):
+        assert len(endings.sort_out([one], faults)[1]) == 1
+
+
+@pytest.mark.parametrize("line", ["thread 'tokio' panicked at core.rs", "Task was destroyed but it is pending!"])
+def test_a_mistake_of_the_program_in_a_log_is_named(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "worker1.log"
+    log.write_text(f"holdfast worker ready\n{line}\nwarning\n")
+    assert list(endings.unheard_of([log])) == [f"worker1.log: {line}"]
+
+
+def test_a_run_in_which_little_happened_is_told_so() -> None:
+    struck = {*MEDDLED}
+    least = plan.long(10, 20, 6, 1).floors
+    done = {name: Counter(ok=number) for name, number in least.commands.items()}
+    enough = (least.faults, least.injected, least.payouts)
+    assert list(floors.below(least, *enough, done, struck)) == []
+    assert min(enough) > 10
+    assert set(done) > {"create", "fund", "approve", "resolve", "reverse", "refund", "retry"}
+    nothing = list(floors.below(least, 0, 0, 0, {"approve": Counter(declined=1000)}, set()))
+    assert len(nothing) == 3 + sum(number > 0 for number in least.commands.values()) + len(MEDDLED)
+    assert plan.long(1, 1, 1000, 1).floors.faults > 1
+    assert plan.long(0.03, 1, 1000, 1).proves_little
+    assert not plan.long(1, 1, 1000, 1).proves_little

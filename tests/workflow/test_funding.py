@@ -7,7 +7,7 @@ import pytest
 
 from ledger import reads
 from models import ids
-from models.charges import charge_of
+from models.charges import ChargeOrder, charge_of, charge_order
 from models.commands import Amend, Cancel, Fund
 from models.errors import RefusedError
 from models.escrow import Escrow
@@ -176,6 +176,44 @@ async def test_a_declined_top_up_answers_its_reason(scene: Scene) -> None:
     assert declined.reason is not None
     assert "insufficient_funds" in declined.reason
     assert scene.market.balance("wallet", "alice") == 10**9
+
+
+def wanted_days_ago(scene: Scene, charge: ChargeOrder) -> None:
+    """Three days ago it was written down, and then nothing looked after it: the provider has never heard of it."""
+    with scene.servers.owner() as books:
+        books.execute(
+            """INSERT INTO charge (id, tenant_id, party, amount, currency, payment_method, status, created_at)
+               VALUES (%s, %s, %s, %s, %s, %s, 'pending', now() - interval '3 days')""",
+            (charge.id, charge.tenant, charge.party, charge.amount, charge.currency, charge.payment_method),
+        )
+
+
+async def test_a_top_up_that_never_reached_the_provider_charges_no_card_days_later(
+    scene: Scene, sandbox: Sandbox
+) -> None:
+    """Whoever starts it again, it is declined for good and says why; the card is left alone."""
+    charge = scene.market.charge(700)
+    wanted_days_ago(scene, charge)
+    declined = await scene.sender.top_up(charge)
+    assert (declined.status, str(declined.reason).partition(":")[0]) == ("declined", "expired")
+    assert await scene.sender.top_up(charge) == declined
+    assert (sandbox.requests(charge.id), sandbox.charges(charge.id)) == ([], [])
+    assert scene.market.balance("wallet", "alice") == 10**9
+
+
+async def test_a_funding_that_never_reached_the_provider_is_payment_declined_days_later(
+    scene: Scene, sandbox: Sandbox
+) -> None:
+    """The same funding answers 402 with the reason, and a new one charges the card."""
+    scene = empty(scene)
+    escrow = await scene.create()
+    fund = order(Fund, escrow, **BY_CARD)
+    wanted_days_ago(scene, charge_order(escrow, fund, 500000))
+    refusal = await scene.refusal(fund)
+    assert (refusal.code, refusal.kind.status) == ("payment_declined", 402)
+    assert refusal.details["reason"].startswith("expired: ")
+    assert sandbox.charges(charge_of(fund)) == []
+    assert (await scene.do(Fund, escrow, **BY_CARD)).state == State.FUNDED
 
 
 @pytest.mark.parametrize("version", [None, 10**9], ids=["any version", "a version to come"])

@@ -1,5 +1,8 @@
 """What ``repair`` needs before it looks at escrows: a namespace where they can start, and somebody who works there."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
@@ -10,7 +13,8 @@ from settings import Settings
 from starter.embedded.child import StackError
 from starter.operating import groundwork
 from starter.operating.groundwork import Ground
-from tests.servers import Servers
+from tests.log_lines import lines, logged
+from tests.servers import Servers, soon
 from tests.workers import Workers
 from tests.workflow.scene import Scene
 from workflows.visibility import SEARCH_ATTRIBUTES
@@ -54,3 +58,32 @@ async def test_what_workers_make_when_they_start_is_made_again_and_only_what_is_
     with Workers(alone.servers):
         await alone.at(State.FUNDED)
         assert await groundwork.remarks(alone.client, alone.servers.engine, config) == []
+
+
+async def test_a_worker_that_works_on_brings_back_what_temporal_lost_and_says_so_once(alone: Scene) -> None:
+    """Workflows and schedules, without anybody's repair; while Temporal is away it says that once, and goes on."""
+    config = Settings(rates_source="https://rates.example")
+    nowhere = await Client.connect(alone.servers.endpoints.temporal_address, namespace="nowhere")
+
+    async def whole() -> bool:
+        return await groundwork.missing_ground(alone.client, config) == []
+
+    async def said() -> bool:
+        return "['deliver']" in stream.getvalue().replace('"', "'")
+
+    with logged() as stream:
+        often = timedelta(milliseconds=20)
+        keeping = [asyncio.create_task(groundwork.keep(one, config, often)) for one in (alone.client, nowhere)]
+        await soon(whole)
+        await alone.client.get_workflow_handle("deliver").terminate("somebody's mistake")
+        await soon(whole)
+        await soon(said)
+        for one in keeping:
+            assert one.cancel()
+        await asyncio.wait(keeping)
+    told = [line for line in lines(stream) if line["level"] == "warning"]
+    assert [set(one["names"]) for one in told if "names" in one] == [
+        {"deliver", "webhooks", "gateway-events", "daily-reconciliation", "exchange-rates"},
+        {"deliver"},
+    ]
+    assert ["nowhere" in one["why"] for one in told if "why" in one] == [True]

@@ -1,9 +1,11 @@
 """Money on its way out: sent once, and moved again only on a definite answer of the gateway."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus
 
 from ledger import tenants
@@ -12,6 +14,7 @@ from models.commands import ApproveMilestone, Complete, RetryPayout, StartWork, 
 from models.escrow import Escrow, Payout
 from models.states import MilestoneStatus, PayoutStatus, State
 from tests.builders import SELLER, order
+from tests.servers import soon
 from tests.workflow.scene import Sandbox, Scene
 from workflows.inputs import PayoutInput
 from workflows.payout import PayoutWorkflow
@@ -94,6 +97,30 @@ async def test_edge_09_what_never_reached_the_gateway_is_sent_again_under_the_sa
         (payout,) = paid.payouts
         assert payout.generation == 1
         assert len(sandbox.transfers(key(payout))) == 1
+
+
+async def test_a_provider_that_limits_our_rate_is_left_alone_for_as_long_as_it_says(
+    scene: Scene, sandbox: Sandbox
+) -> None:
+    """The first question comes when that time is over, and not sooner for what we are told meanwhile."""
+    sandbox.fault("transfer", "rate_limit", match=meant(scene), retry_after=1)
+    escrow = await scene.at(State.MILESTONE_APPROVED)
+    unknown = await scene.until(escrow, lambda now: now.payouts[0].status == PayoutStatus.UNKNOWN)
+    (payout,) = unknown.payouts
+    workflow = scene.client.get_workflow_handle(ids.payout_workflow(payout.id, 1))
+    await workflow.signal("look_again")
+    question = {"transfer_group": key(payout)}
+
+    async def asked() -> bool:
+        return bool(sandbox.look_ups("transfers", **question))
+
+    await soon(asked)
+    sent, first_asked = [
+        event.event_time.ToDatetime()
+        async for event in workflow.fetch_history_events()
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    ][:2]
+    assert first_asked - sent >= timedelta(seconds=1)
 
 
 async def test_edge_10_a_decline_makes_the_money_payable_again_with_the_reason(scene: Scene, sandbox: Sandbox) -> None:

@@ -15,14 +15,14 @@ from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from activities.ledger import LedgerActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.standing import Standing
-from ledger import reconciliation
+from ledger import comparing, reconciliation
 from ledger.books import Books
 from ledger.engine import connect
 from models import ids
 from models.charges import charge_of
 from models.commands import Complete, Fund, StartWork
 from models.escrow import Escrow
-from models.reconciliation import Difference, Reconciliation
+from models.reconciliation import Agreement, Difference, Reconciliation
 from models.states import ChargebackStatus, PayoutStatus
 from starter.schedules import DAILY_RECONCILIATION, ensure_reconciliation
 from tests.builders import order
@@ -215,6 +215,23 @@ async def test_a_round_waits_for_a_provider_that_is_away_and_for_a_worker(
     assert [one.unexplained for one in result.balances] == [-700]
     (open_,) = differences(scene)
     assert (open_.cause, open_.ours, open_.theirs, open_.tenant) == ("missing_there", 700, None, scene.market.tenant)
+
+
+async def test_a_round_believes_no_result_of_another_and_ends_within_the_day(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sealed for an earlier round opens in this one as well, since they have one id: its name is compared."""
+    earlier = Agreement(round="rec_00000000000000000000000001", lines=10, matched=10)
+    monkeypatch.setattr(comparing, "compare", lambda *_: earlier)
+    async with reconciling(scene):
+        await scene.client.execute_workflow(
+            DailyReconciliationWorkflow.run, id="daily-1", task_queue=timeouts.RECONCILIATION_TASK_QUEUE
+        )
+        ended = scene.client.get_workflow_handle(RECONCILIATION, result_type=Reconciliation)
+        result = await ended.result()
+        assert (result.failed, result.matched) == ("provider: AnotherRound: the result of another round was told", 0)
+        within = (await ended.describe()).raw_description.execution_config.workflow_execution_timeout
+        assert within.ToTimedelta() == timeouts.RECONCILIATION_WITHIN < timedelta(days=1)
 
 
 async def test_a_provider_that_stays_away_fails_its_part_of_the_round_and_no_other(

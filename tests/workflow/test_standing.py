@@ -16,6 +16,8 @@ from models.commands import ApproveMilestone, RejectMilestone, SubmitMilestone
 from models.escrow import Escrow
 from models.states import PayoutStatus, State
 from starter import openings
+from starter.operating import repair
+from starter.progress import Progress
 from tests.market import GATEWAY, now
 from tests.servers import soon
 from tests.workflow.idle import FailingPayout, IdleEscrow
@@ -183,6 +185,18 @@ async def test_charges_are_lost_while_nobody_asks_about_them(scene: Scene) -> No
     charged = await scene.sender.top_up(order)
     assert charged.status == "succeeded"
     assert [one async for one in standing_of(scene).lost_charges(scene.market.tenant)] == []
+
+
+async def test_what_goes_on_again_since_the_walk_saw_it_stuck_is_not_terminated(scene: Scene) -> None:
+    """A walk over all escrows takes a while, and fixed code may have been deployed meanwhile."""
+    escrow = await scene.at(State.FUNDED)
+    run = await scene.run_id(escrow)
+    seen = Stray(escrow.id, scene.market.tenant, "funded", escrow.version, "stuck", "running", now(), "it failed")
+    wanted, quiet = repair.Wanted(restart_stuck=True), Progress(quiet=True)
+    walk = repair._Round(scene.client, scene.sender, scene.servers.engine, quiet, wanted)
+    mended = await walk._mend(seen)
+    assert (mended.done, mended.mended) == ("goes on by itself meanwhile", True)
+    assert await scene.run_id(escrow) == run
 
 
 def test_it_reads_the_search_attributes_that_workflows_keep() -> None:

@@ -11,10 +11,11 @@ CREATE TABLE provider_line (
     kind        text NOT NULL CHECK (kind IN ('charge', 'payout', 'payout_return', 'contested', 'other')),
     amount      bigint NOT NULL,                              -- signed, in our minor units; before the provider's fee
     fee         bigint NOT NULL,                              -- what the provider kept of it
-    currency    text NOT NULL CHECK (length(currency) = 3),
+    currency    text NOT NULL CHECK (length(currency) BETWEEN 1 AND 20), -- small: the provider's own word and units
     source      text CHECK (length(source) <= 200),           -- the provider's id of what moved
     subject     text CHECK (length(subject) <= 200),          -- a charge's id, a payout's key, a dispute's reference
     key         text CHECK (length(key) <= 200),              -- our key of the operation that it belongs to
+    destination text CHECK (length(destination) <= 200),      -- whose account a payout went to
     created_at  timestamptz NOT NULL,                         -- when the provider says that it moved
     read_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (provider, id)
@@ -41,7 +42,7 @@ CREATE TABLE difference (
     provider     text NOT NULL,
     compared     text NOT NULL CHECK (compared IN ('provider', 'workflows', 'books')),
     cause        text NOT NULL CHECK (cause IN ('missing_here', 'missing_there', 'amount_differs', 'duplicate', 'late',
-                                                'unknown_outcome', 'not_running', 'behind', 'stuck', 'unsound')),
+                                                'misdirected', 'unknown_outcome', 'not_running', 'behind', 'stuck', 'unsound')),
     kind         text,                                        -- as in provider_line, where it is about such a movement
     subject      text NOT NULL,                               -- what it is about: as in provider_line, or an escrow's id
     tenant_id    text REFERENCES tenant,
@@ -132,6 +133,8 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON correction
 -- What a round finds out it has looked into as what the provider tells is: by an event that it writes itself.
 CREATE INDEX gateway_event_of_reconciliation ON gateway_event (provider, reference) WHERE id LIKE 'reconciliation:%';
 GRANT INSERT (provider, id, type, created, subject, reference, key, details) ON gateway_event TO {app_role};
+-- Nobody but a round: whoever wrote one in advance would keep the round from looking.
+ALTER POLICY told_by_the_provider ON gateway_event WITH CHECK (status = 'pending' AND NOT starts_with(id, 'reconciliation:'));
 
 GRANT SELECT, INSERT ON provider_line TO {app_role};
 GRANT SELECT, INSERT, UPDATE ON reconciliation, difference, correction TO {app_role};
