@@ -49,8 +49,8 @@ ours AS (
            CASE WHEN kind IS NULL THEN id ELSE coalesce(subject, id) END AS subject, currency,
            sum(amount)::bigint AS ours, count(*) FILTER (WHERE memo <> 'correction') AS our_times,
            coalesce(sum(amount) FILTER (WHERE memo = 'correction'), 0)::bigint AS corrected,
-           min(recorded_at) AS our_first, max(recorded_at) AS our_last, min(tenant_id) AS tenant,
-           min(escrow_id) AS escrow
+           min(recorded_at) AS our_first, max(recorded_at) FILTER (WHERE memo <> 'correction') AS our_last,
+           min(tenant_id) AS tenant, min(escrow_id) AS escrow
     FROM entries GROUP BY 1, 2, 3),
 flying AS (
     SELECT 'charge' AS kind, id AS subject, currency, status AS in_flight, created_at AS asked_at

@@ -109,7 +109,7 @@ def test_two_operators_correct_what_the_provider_never_had(holdfast: CommandLine
 def test_up_to_the_limit_one_operator_corrects_a_part_alone(holdfast: CommandLine, endpoints: Endpoints) -> None:
     """The limit is a setting of whoever runs the command; --amount has no sign, it goes the way of the difference.
 
-    What is left was only just touched, so it is late: a round says so, and it is nothing to alarm anybody.
+    What is left is named by the next round at once: a correction is no movement that the other side could follow.
     """
     tenant, charge = never_arrived(endpoints)
     found, engine = new_id("dif"), Books(endpoints).engine()
@@ -128,7 +128,7 @@ def test_up_to_the_limit_one_operator_corrects_a_part_alone(holdfast: CommandLin
     booked = answer(holdfast(*correct, "--yes", HOLDFAST_CORRECTION_LIMIT="6900"))
     assert (booked["status"], booked["amount"], booked["needs_approval"]) == ("booked", -6900, False)
     rest = holdfast("reconcile", "--json")
-    assert (rest.code, json.loads(rest.out)["round"]["found"]) == (0, {"late": 1})
+    assert (rest.code, json.loads(rest.out)["round"]["found"]) == (1, {"missing_there": 1})
 
 
 def test_without_a_worker_it_ends_with_5_and_the_round_goes_on_later(
