@@ -37,7 +37,9 @@ def main() -> None:
     if plan.proves_little:
         console.print("This run was shorter than a minute: that nothing is wrong proves little.")
     again = "--quick" if options.quick else f"--minutes {options.minutes:g} --clients {options.clients}"
-    console.print(f"The same chances again: python -m chaos {again} --every {options.every:g} --seed {options.seed}")
+    console.print(
+        f"The same chances again: {sys.executable} -m chaos {again} --every {options.every:g} --seed {options.seed}"
+    )
     sys.stdout.flush()
     os._exit(1 if outcome.wrong else 0)  # the SDK's threads can crash a finalizing interpreter
 

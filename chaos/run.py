@@ -23,6 +23,7 @@ from chaos.weather import Fault, Weather
 
 _ASK_FOR_SECONDS: Final = 60.0
 _LOOK_AGAIN_SECONDS: Final = 0.2
+_TELL_EVERY_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _played(plan: Plan, on: Stage, say: Callable[[str], None]) -> Outcome:
     sky = ThreadPoolExecutor(2, thread_name_prefix="sky")
     say(f"{plan.load.clients} clients, seed {plan.seed}")
     began = time.monotonic()
-    blowing, shining = sky.submit(weather.blow), sky.submit(_sun, plan, weather, end)
+    blowing, shining = sky.submit(weather.blow), sky.submit(_sun, plan, weather, end, say)
     try:
         seen = asyncio.run(marketday.trade(plan.load, markets, on.addresses, sandbox, plan.seed, end))
         weather.calm.set()
@@ -115,12 +116,16 @@ def _played(plan: Plan, on: Stage, say: Callable[[str], None]) -> Outcome:
         blowing.result()  # had it failed, nothing would have been started again
 
 
-def _sun(plan: Plan, weather: Weather, end: threading.Event) -> None:
-    """End the day when its time has come, or when nothing more is to happen."""
+def _sun(plan: Plan, weather: Weather, end: threading.Event, say: Callable[[str], None]) -> None:
+    """End the day when its time has come, or when nothing more is to happen; tell now and then how far it is."""
     if plan.seconds is None:
         while not (weather.spent.wait(0.2) or end.is_set()):
             pass
-    end.wait(plan.seconds or 0)
+    began = time.monotonic()
+    while (left := began + (plan.seconds or 0) - time.monotonic()) > 0:
+        if end.wait(min(left, _TELL_EVERY_SECONDS)):
+            break
+        say(f"{time.monotonic() - began:.0f} of {plan.seconds or 0:.0f} s, {len(weather.faults)} faults")
     weather.calm.set()
     end.set()
 

@@ -46,7 +46,7 @@ def _commands(seen: Seen) -> Table:
 
 
 def _faults(outcome: Outcome) -> Table:
-    table = Table("fault", "killed", "stopped", "meddled with", "what it is", title="Faults injected")
+    table = Table("fault", "killed, or done", "stopped", "meddled with", "what it is", title="Faults injected")
     counted = Counter((fault.victim, fault.action) for fault in outcome.faults)
     for victim in sorted(outcome.struck, key=lambda one: (one in POINTS, one)):
         words = POINTS.get(victim) or WORDS.get(victim, "at any moment")
