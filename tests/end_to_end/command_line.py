@@ -140,6 +140,20 @@ class Books:
                 for (name,) in tables.fetchall()
             }
 
+    def at_rest(self) -> dict[str, tuple[int, str]]:
+        """The same once everybody was told and every event has its number, which workers do in their own time.
+
+        Without what the gateway told, which comes when it likes.
+        """
+
+        def look() -> dict[str, tuple[int, str]] | None:
+            rows = self.rows()
+            return None if rows["outbox"][0] or rows["unnumbered_event"][0] else rows
+
+        found = eventually(look)
+        assert found is not None
+        return {table: rows for table, rows in found.items() if table != "gateway_event"}
+
     def transfers(self, destination: str) -> list[int]:
         """What really reached an account at the gateway, oldest first, in minor units."""
         answer = self._gateway("/v1/transfers", limit="100", destination=destination)

@@ -3,14 +3,13 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from starter.embedded.home import running
 from tests.end_to_end.command_line import EXAMPLES, Books, CommandLine, squeezed
 from tests.end_to_end.record_examples import EXPECTED, NAMES, lasting, play, recorded
-from tests.servers import eventually
 
 # What else a marketplace may say and do in a file, for which no example is long enough.
 CHANGES: Final = """\
@@ -88,11 +87,6 @@ def test_one_cent_or_one_day_is_noticed(
     assert lasting(ended.out) != recorded(name).read_text()
 
 
-def still(books: Books) -> dict[str, Any]:
-    """All rows but those of what the provider tells by itself, whenever it does."""
-    return {table: rows for table, rows in books.rows().items() if table != "gateway_event"}
-
-
 @pytest.mark.parametrize("name", ["tiers", "clearance", "foreign-currency"])
 def test_what_changed_in_mid_story_is_not_written_again(holdfast: CommandLine, name: str) -> None:
     """Playing such a run again changes no row: a policy's first version does not come back as a third."""
@@ -100,11 +94,10 @@ def test_what_changed_in_mid_story_is_not_written_again(holdfast: CommandLine, n
     assert endpoints is not None
     books, example = Books(endpoints), EXAMPLES / f"{name}.yaml"
     first, run = play(holdfast, example), holdfast.runs()[0]
-    assert eventually(lambda: not books.rows()["outbox"][0])  # people are told of things in their own time
-    before = still(books)
+    before = books.at_rest()
     again = holdfast("run", example, "--run-id", run.id, COLUMNS="120")
     assert (again.code, again.out) == (0, first.out)
-    assert still(books) == before
+    assert books.at_rest() == before
 
 
 def test_the_marketplace_can_change_its_parties_in_mid_story(holdfast: CommandLine, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ async def test_edge_13_a_part_of_a_transfer_that_comes_back_is_for_a_person(
         returned = sandbox.events(back["id"])[-1]
         tell(door, scene.servers.endpoints, returned)
         assert await settled(scene, returned) == ["refused"]
-        assert "1000 of 135000 EUR" in row(scene.servers.engine, returned)["last_error"]
+        assert "10.00 EUR of 1,350.00 EUR" in row(scene.servers.engine, returned)["last_error"]
         assert scene.market.escrow(escrow).payouts[0].status == PayoutStatus.PAID
 
 
