@@ -111,8 +111,9 @@ class CommandLine:
         return {}
 
     def runs(self) -> list[Run]:
-        """What was played with this home, the latest first."""
-        records = sorted((self.home / "runs").glob("*/run.json"), reverse=True)
+        """What was played with this home, the latest first: two of one second are told apart by no name."""
+        found = (self.home / "runs").glob("*/run.json")
+        records = sorted(found, key=lambda one: one.stat().st_mtime_ns, reverse=True)
         return [Run(**json.loads(record.read_text())) for record in records]
 
     def _endpoints(self, process: subprocess.Popen[str]) -> Endpoints | None:
