@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx
 import psutil
 import psycopg
+from psycopg import IsolationLevel
 from sqlalchemy import Engine
 
 from ledger.engine import connect
@@ -134,6 +135,7 @@ class Books:
     def rows(self) -> dict[str, tuple[int, str]]:
         """What every table says: the number of its rows, and a fingerprint of them."""
         with psycopg.connect(self.endpoints.migration_url.replace("+psycopg", "")) as connection:
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ  # all tables as of one moment
             tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
             said = "SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {} t"
             return {
@@ -147,13 +149,12 @@ class Books:
         Without what the gateway told, which comes when it likes.
         """
 
-        def look() -> dict[str, tuple[int, str]] | None:
+        def rested() -> bool:
             rows = self.rows()
-            return None if rows["outbox"][0] or rows["unnumbered_event"][0] else rows
+            return not rows["outbox"][0] and not rows["unnumbered_event"][0]
 
-        found = eventually(look)
-        assert found is not None
-        return {table: rows for table, rows in found.items() if table != "gateway_event"}
+        assert eventually(rested)
+        return {table: rows for table, rows in self.rows().items() if table != "gateway_event"}
 
     def transfers(self, destination: str) -> list[int]:
         """What really reached an account at the gateway, oldest first, in minor units."""
